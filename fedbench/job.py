@@ -1,0 +1,190 @@
+"""One run from start to stored result, as a worker process does it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock, Timeout
+
+from fedbench import checkpoint, registry, store
+from fedbench.engine import Progress
+from fedbench.errors import BadInput
+from fedbench.problem import prepare
+from fedbench.provenance import provenance, software
+from fedbench.spec import Spec
+
+PROGRESS_EVERY = 0.5  # seconds between two progress files
+Ending = Literal["done", "stopped", "busy", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and where its things are. Plug-ins are given as text, so that nothing of them is pickled."""
+
+    spec: Spec
+    method: str  # a name or an absolute file path
+    dataset: str
+    data_root: Path
+    results: Path
+    checkpoint_every: float  # seconds
+    device: str  # "cpu", "cuda:0", ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. `message` is the error of a failed one; `warnings` are worth showing in any case."""
+
+    job: Job
+    ending: Ending
+    message: str = ""
+    details: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def is_done(job: Job) -> bool:
+    """Whether a result of this spec, made by this code, is stored."""
+    return state_of(job) == "done"
+
+
+def state_of(job: Job) -> Literal["done", "started", "outdated", "damaged", "missing"]:
+    """What the results folder holds of a job. A result of other code is outdated, and is made again."""
+    path = store.result_path(job.results, job.spec)
+    if path.is_file():
+        try:
+            return "done" if store.read(path).code == registry.find_method(job.method).code else "outdated"
+        except BadInput:
+            return "damaged"
+    return "started" if store.work_path(job.results, job.spec, "checkpoint").is_file() else "missing"
+
+
+@contextlib.contextmanager
+def _ctrl_c_left_to_the_parent() -> Iterator[None]:
+    """The parent asks for a stop by a file, so that a checkpoint is written; the terminal's signal reaches all."""
+    if threading.current_thread() is not threading.main_thread() or "LOKY_WORKER" not in os.environ:
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def set_up_torch(device: torch.device) -> None:
+    """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def work(job: Job, stop_file: Path, wait: bool = False) -> Outcome:
+    """Run `job` to its end, or until `stop_file` exists; never raises.
+
+    A job that another process is at ends as `busy`, or is waited for with `wait`.
+    """
+    with _ctrl_c_left_to_the_parent():
+        if stop_file.exists():
+            return Outcome(job, "stopped")
+        try:
+            job.results.joinpath(store.WORK).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(store.work_path(job.results, job.spec, "lock"))
+            with lock.acquire(timeout=-1 if wait else 0):
+                return _work(job, stop_file)
+        except Timeout:
+            return Outcome(job, "busy")
+        except BadInput as error:
+            return Outcome(job, "failed", str(error))
+        except Exception as error:
+            message, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+            with contextlib.suppress(OSError):
+                store.write_bytes(store.work_path(job.results, job.spec, "error"), details.encode())
+            return Outcome(job, "failed", message, details)
+
+
+def _work(job: Job, stop_file: Path) -> Outcome:
+    spec, warnings = job.spec, []
+    if is_done(job):  # another process finished it a moment ago
+        return Outcome(job, "done")
+    device = torch.device(job.device)
+    set_up_torch(device)
+    method = registry.find_method(job.method)
+    problem = prepare(spec, method, registry.find_dataset(job.dataset), job.data_root, device)
+    path = store.work_path(job.results, spec, "checkpoint")
+    belongs_to = {
+        "spec": spec.model_dump(mode="json"),
+        "code": method.code,
+        "software": software(),
+        "partition": problem.partition.checksum(),
+    }
+    progress, refusal = checkpoint.load(path, belongs_to, device)
+    if refusal:
+        warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
+    progress = progress or problem.engine.start()
+    saved = shown = time.monotonic()
+
+    def save() -> None:
+        try:
+            checkpoint.save(path, progress, belongs_to)
+        except OSError as error:
+            warnings.append(f"no checkpoint could be written to {path}: {error.strerror}; the run went on without")
+
+    def tick(progress: Progress) -> bool:
+        nonlocal saved, shown
+        now = time.monotonic()
+        stop = stop_file.exists()
+        if stop or now - saved >= job.checkpoint_every:
+            save()
+            saved = time.monotonic()
+        if now - shown >= PROGRESS_EVERY:
+            _show(job, progress)
+            shown = now
+        return stop
+
+    _show(job, progress)
+    if not problem.engine.run(progress, keep_server=problem.unseen is not None, tick=tick):
+        return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
+    unseen = None
+    if problem.unseen is not None:
+        unseen = problem.engine.adapt(progress.best_server, *problem.unseen)
+    payload: dict[str, Any] = {
+        "format": 1,
+        "spec": spec.model_dump(mode="json"),
+        "title": method.cls.title,
+        "code": method.code,
+        "partition": problem.partition.checksum(),
+        "best": progress.best,
+        "unseen": unseen,
+        "history": progress.history,
+    }
+    result = store.Result(**payload, digest=store.digest(payload), provenance=provenance(device))
+    store.write(job.results, result)
+    for suffix in ("checkpoint", "progress", "error"):
+        store.work_path(job.results, spec, suffix).unlink(missing_ok=True)
+    return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _show(job: Job, progress: Progress) -> None:
+    """Leave a note of how far the run is, for whoever watches; nothing depends on it."""
+    last = progress.history[-1]["val_accuracy"] if progress.history else None
+    best = progress.best["val_accuracy"] if progress.best else None
+    note = {"round": progress.round, "visits": progress.visits, "seconds": progress.seconds, "last": last, "best": best}
+    with contextlib.suppress(OSError):
+        path = store.work_path(job.results, job.spec, "progress")
+        temporary = path.with_suffix(f".progress.{os.getpid()}.partial")
+        temporary.write_text(json.dumps(note))
+        temporary.replace(path)

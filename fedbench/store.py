@@ -1,0 +1,221 @@
+"""Results on disk: one JSON file a run, complete or absent, and read without executing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedbench.errors import BadInput
+from fedbench.spec import Scalar, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
+
+
+class TestScores(BaseModel):
+    """Per-client test results, in the order of the clients."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    correct: list[int]
+    total: list[int]
+    loss: list[float]
+
+
+class Row(BaseModel):
+    """What was measured at one look at the validation data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    round: int
+    visits: int
+    steps: int  # gradient steps on clients, all together
+    bytes_down: int  # messages to clients
+    bytes_up: int  # uploads from clients
+    bytes_welcome: int  # what clients were sent once, when they joined
+    train_loss: float  # of the personal models, on one batch of each client
+    val_loss: float  # mean over clients
+    val_accuracy: float  # pooled over samples, 0 .. 1: what chooses the round
+    val_client_mean: float  # mean over clients, 0 .. 1
+
+
+class HistoryRow(Row):
+    """A row of the history; seconds count the run's own time, whatever number of times it was interrupted."""
+
+    seconds: float
+
+
+class Best(Row):
+    """The round that validation chose, and the test rows, which were read at that round."""
+
+    test: TestScores
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy pooled over samples, 0 .. 1."""
+        return sum(self.test.correct) / sum(self.test.total)
+
+    @property
+    def client_accuracy(self) -> list[float]:
+        """Each client's test accuracy, 0 .. 1."""
+        return [c / t for c, t in zip(self.test.correct, self.test.total, strict=True)]
+
+    @property
+    def client_mean(self) -> float:
+        """The mean of the clients' test accuracies, 0 .. 1."""
+        return sum(self.client_accuracy) / len(self.client_accuracy)
+
+
+class Unseen(BaseModel):
+    """Clients that were held out of training: the history of their adaptation, and its best look on validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    best: Best
+    history: list[HistoryRow]
+
+
+class Result(BaseModel):
+    """One finished run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    spec: Spec
+    title: str  # of the method
+    code: str  # hash of the method's source
+    partition: str  # checksum of who holds which rows
+    best: Best
+    unseen: Unseen | None = None
+    history: list[HistoryRow] = Field(min_length=1)
+    digest: str  # of everything above but the seconds
+    provenance: dict[str, Any]
+
+    @property
+    def last(self) -> HistoryRow:
+        """The end of the run."""
+        return self.history[-1]
+
+
+def digest(payload: dict[str, Any]) -> str:
+    """SHA-256 of a result's numbers: all but seconds, provenance and the digest itself."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "provenance", "digest")}
+        return [timeless(item) for item in value] if isinstance(value, list) else value
+
+    return hashlib.sha256(json.dumps(timeless(payload), sort_keys=True).encode()).hexdigest()
+
+
+def result_path(root: Path, spec: Spec) -> Path:
+    """Where the result of `spec` belongs."""
+    return root / spec.dataset / spec.method / f"{spec.identity}.json"
+
+
+def work_path(root: Path, spec: Spec, suffix: str) -> Path:
+    """A file of a run in the making: `suffix` is lock, checkpoint, progress or error."""
+    return root / WORK / f"{spec.identity}.{suffix}"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that whatever happens the file is the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write(root: Path, result: Result) -> Path:
+    """Store `result`; its path."""
+    path = result_path(root, result.spec)
+    write_bytes(path, (json.dumps(result.model_dump(mode="json"), indent=1) + "\n").encode())
+    return path
+
+
+def read(path: Path) -> Result:
+    """The result at `path`. Raises BadInput for a file that is no complete result."""
+    try:
+        result = Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise BadInput(f"{path} is not a fedbench result: {where}: {problem['msg'].lower()}") from None
+    if digest(result.model_dump(mode="json")) != result.digest:
+        raise BadInput(f"{path} is damaged or was edited: its numbers do not match its digest")
+    return result
+
+
+def files(root: Path) -> Iterator[Path]:
+    """All result files under `root` (or `root` itself, if it is a file), sorted."""
+    if root.is_file():
+        yield root
+        return
+    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.parts)
+
+
+def load_results(path: str | Path = "results", level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
+    """Results as a tidy pandas frame.
+
+    `path` is a results folder or one file. A row is a run (`runs`), a client of a run (`clients`: test accuracy at the
+    round that validation chose, unseen clients included), or a look at the validation data (`history`). Accuracies are
+    0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed; the method's
+    hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for file in files(Path(path)):
+        result = read(file)
+        spec = result.spec.model_dump(exclude={"params"})
+        params: dict[str, Scalar] = {f"param.{name}": value for name, value in result.spec.params.items()}
+        run = {"identity": result.spec.identity, "title": result.title, **spec}
+        if level == "runs":
+            rows.append({**run, **_summary(result), **params})
+        elif level == "history":
+            rows += [{**run, **row.model_dump(), **params} for row in result.history]
+        else:
+            for seen, best in ((True, result.best), (False, result.unseen and result.unseen.best)):
+                for client, accuracy in enumerate(best.client_accuracy if best else []):
+                    total = best.test.total[client] if best else 0
+                    rows.append({**run, "client": client, "seen": seen, "accuracy": accuracy, "samples": total, **params})
+    return pd.DataFrame(rows)
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    import numpy as np
+
+    best, last = result.best, result.last
+    return {
+        "accuracy": best.accuracy,
+        "client_mean": best.client_mean,
+        "worst_decile": float(np.quantile(best.client_accuracy, 0.1)),
+        "client_std": float(np.std(best.client_accuracy)),
+        "unseen_accuracy": result.unseen.best.accuracy if result.unseen else None,
+        "unseen_client_mean": result.unseen.best.client_mean if result.unseen else None,
+        "best_round": best.round,
+        "best_visits": best.visits,
+        "val_accuracy": best.val_accuracy,
+        "bytes_per_visit": (last.bytes_down + last.bytes_up) / max(1, last.visits),
+        "bytes": last.bytes_down + last.bytes_up + last.bytes_welcome,
+        "steps": last.steps,
+        "seconds": last.seconds,
+    }
