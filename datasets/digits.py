@@ -22,7 +22,7 @@ class Digits(Dataset):
 
     def load(self, root: Path) -> Data:
         """The samples; `root` is not looked at. Ink of 0 .. 16 becomes 0 .. 255."""
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
 
         digits = load_digits()
         return Data(

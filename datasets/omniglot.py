@@ -47,7 +47,7 @@ def shrink(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def download(scratch: Path) -> Arrays:
     """All 50 alphabets, read from the picture files that torchvision fetches into `scratch`."""
     from PIL import Image
-    from torchvision import datasets  # type: ignore[import-untyped]
+    from torchvision import datasets
 
     for background in (True, False):
         datasets.Omniglot(scratch, background=background, download=True)

@@ -198,7 +198,7 @@ def train_and_test(
     """
 
     def download(scratch: Path) -> Arrays:
-        from torchvision import datasets  # type: ignore[import-untyped]
+        from torchvision import datasets
 
         arrays: Arrays = {}
         for split in ("train", "test"):

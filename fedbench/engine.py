@@ -152,7 +152,9 @@ class Engine:
 
     def _cohort(self, ids: list[int], round_: int) -> Cohort:
         counts = torch.tensor([len(self._rows(i)) for i in ids], dtype=self.dtype)
-        return Cohort(torch.tensor(ids, device=self.device), (counts / counts.sum()).to(self.device), round_, self.rounds)
+        return Cohort(
+            torch.tensor(ids, device=self.device), (counts / counts.sum()).to(self.device), round_, self.rounds
+        )
 
     def _rows(self, client: int) -> np.ndarray:
         return self.clients.train[client - self.clients.ids.start]
@@ -290,4 +292,3 @@ class Engine:
             if admitted is None and not progress.clients:
                 break  # nothing is kept anywhere: more visits would change nothing
         return {"best": progress.best, "history": progress.history}
-

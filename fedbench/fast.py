@@ -127,7 +127,7 @@ class _Gather:
 @torch.no_grad()
 def lenet_logits(model: Tree, images: Tensor, mean: Tensor, std: Tensor, padding: int = 0, chunk: int = 128) -> Tensor:
     """Class scores [B, classes] of uint8 images [B, c, h, w]; `mean` and `std` [c, 1, 1] set the type."""
-    parts = [_Gather(part, mean, std)() for part in images.split(chunk)] 
+    parts = [_Gather(part, mean, std)() for part in images.split(chunk)]
     return torch.cat([_forward(model, x, padding, False)[2] for x in parts])
 
 
@@ -195,19 +195,28 @@ def lenet_sgd(
 
 
 def rank_one_sgd(
-    weight: Tensor, buffer: Tensor, left: Tensor, right: Tensor, *, scale: Tensor | float, lr: float, momentum: float,
-    weight_decay: float, chunk: int = 65536,
+    weight: Tensor,
+    buffer: Tensor,
+    left: Tensor,
+    right: Tensor,
+    *,
+    scale: Tensor | float,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    chunk: int = 2**18,
 ) -> tuple[Tensor, Tensor]:
-    """One step of SGD on `weight` [O, I] along scale * outer(left [O], right [I]); the new weight and momentum.
+    """One step of SGD on `weight` [O, I] along scale * outer(left [O], right [I]): the new weight and momentum buffer.
 
-    The gradient is never formed, its norm is |left| |right|. Chunks of `chunk` entries stay in the cache for all four
-    operations, so that main memory is passed once.
+    The gradient is never formed; its norm is |left| |right|. A chunk of `chunk` entries stays in the cache during its
+    four operations, so that main memory is passed once. The arguments are left alone.
     """
     new_weight, new_buffer = torch.empty_like(weight), torch.empty_like(buffer)
-    row = (right * scale).unsqueeze(0)
-    n = max(1, chunk // weight.shape[1])
-    for a, v, col, new_a, new_v in zip(*(t.split(n) for t in (weight, buffer, left.unsqueeze(1), new_weight, new_buffer)), strict=True):
-        torch.mul(v, momentum, out=new_v)
-        new_v.add_(a, alpha=weight_decay).addcmul_(col, row)
-        torch.add(a, new_v, alpha=-lr, out=new_a)
+    tensors = weight, buffer, left.unsqueeze(1), new_weight, new_buffer
+    rows = max(1, chunk // weight.shape[1])
+    right = right * scale
+    for w, v, column, new_w, new_v in zip(*(t.split(rows) for t in tensors), strict=True):
+        torch.mul(column, right, out=new_v)
+        new_v.add_(v, alpha=momentum).add_(w, alpha=weight_decay)
+        torch.add(w, new_v, alpha=-lr, out=new_w)
     return new_weight, new_buffer

@@ -69,9 +69,9 @@ def state_of(job: Job) -> Literal["done", "started", "outdated", "damaged", "mis
 
 
 @contextlib.contextmanager
-def _ctrl_c_left_to_the_parent() -> Iterator[None]:
-    """The parent asks for a stop by a file, so that a checkpoint is written; the terminal's signal reaches all."""
-    if threading.current_thread() is not threading.main_thread() or "LOKY_WORKER" not in os.environ:
+def _ctrl_c_left_to(parent: int) -> Iterator[None]:
+    """In a worker, Ctrl-C is ignored: the terminal sends it to all, and the parent asks for a stop by a file."""
+    if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -92,12 +92,12 @@ def set_up_torch(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def work(job: Job, stop_file: Path, wait: bool = False) -> Outcome:
-    """Run `job` to its end, or until `stop_file` exists; never raises.
+def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
+    """Run `job` to its end, or until `stop_file` exists; never raises. `parent` is the process that makes `stop_file`.
 
     A job that another process is at ends as `busy`, or is waited for with `wait`.
     """
-    with _ctrl_c_left_to_the_parent():
+    with _ctrl_c_left_to(parent):
         if stop_file.exists():
             return Outcome(job, "stopped")
         try:

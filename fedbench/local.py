@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedbench import tree
+from fedbench import fast, tree
 from fedbench.task import Grad, Task
 from fedbench.tree import Tree
 
@@ -25,13 +25,15 @@ class SGD:
     lr: Annotated[float, Field(gt=0, description="learning rate")] = 5e-3
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum, started at zero at every visit")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="L2 penalty added to the gradient")] = 5e-5
-    max_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this global norm at every step")] = 50.0
+    max_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this global norm at every step")] = (
+        50.0
+    )
     steps: Annotated[int, Field(ge=1, description="local steps K of one visit")] = 50
-    batch_size: Annotated[int, Field(ge=1, description="samples B of a batch, all of the client's if it has fewer")] = 64
+    batch_size: Annotated[int, Field(ge=1, description="samples B of a batch, all of the client's if it has fewer")] = (
+        64
+    )
 
-    def step(
-        self, model: Tree, grads: Tree, momentum: Tree, clip: Collection[str] | None = None
-    ) -> tuple[Tree, Tree]:
+    def step(self, model: Tree, grads: Tree, momentum: Tree, clip: Collection[str] | None = None) -> tuple[Tree, Tree]:
         """One step of `clip_grad_norm_` and `torch.optim.SGD`: the new model and the new momentum.
 
         `clip` names the entries whose common norm is clipped, all of them by default.
@@ -75,4 +77,21 @@ def train(
     `momentum` holds what some entries start with (the others start at zero), `clip` the names whose gradient norm is
     clipped (all by default). Returns the trained model and its momentum; the arguments are left alone.
     """
-    return descend(sgd, task.grad, model, batches, momentum, clip)
+    padding = task.fast_path(model)
+    if padding is None:
+        return descend(sgd, task.grad, model, batches, momentum, clip)
+    return fast.lenet_sgd(
+        task.ordered(model),
+        task.images,
+        task.labels,
+        batches,
+        mean=task.mean,
+        std=task.std,
+        lr=sgd.lr,
+        momentum=sgd.momentum,
+        weight_decay=sgd.weight_decay,
+        max_norm=sgd.max_norm,
+        buffers=momentum,
+        clip=clip,
+        padding=padding,
+    )

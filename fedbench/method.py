@@ -92,7 +92,7 @@ class Method(ABC):
 
     def predict(self, model: Tree, images: Tensor) -> Tensor:
         """Class scores [B, classes] of normalised `images` [B, c, h, w] by a personal model, each image for itself."""
-        return self.task.logits(model, images)
+        return self.task.predict(model, images)
 
     @property
     def train_draw(self) -> Draw:

@@ -24,6 +24,9 @@ class Network:
     name: str
     shapes: dict[str, tuple[int, ...]]  # of every parameter, in forward order
     logits: Callable[[Tree, Tensor], Tensor]  # (parameters, images [B, c, h, w] float) -> [B, classes]
+    # of the convolutions, where the network is convolutions, each with maxpool 2 and ReLU, then linear layers with ReLU
+    # between them: what `fedbench.fast` knows how to differentiate by hand; None for any other network
+    padding: int | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -110,7 +113,7 @@ def lenet(image: tuple[int, int, int], classes: int, width: int = 16) -> Network
             "fc3": (classes, 84),
         }
     )
-    return Network(f"lenet-{width}", shapes, logits)
+    return Network(f"lenet-{width}", shapes, logits, padding=0)
 
 
 def mlp(image: tuple[int, int, int], classes: int, hidden: int, name: str) -> Network:
@@ -122,7 +125,7 @@ def mlp(image: tuple[int, int, int], classes: int, hidden: int, name: str) -> Ne
     def logits(p: Tree, x: Tensor) -> Tensor:
         return _linear(p, "fc2", F.relu(_linear(p, "fc1", x.flatten(1))))
 
-    return Network(name, _shapes({"fc1": (hidden, prod(image)), "fc2": (classes, hidden)}), logits)
+    return Network(name, _shapes({"fc1": (hidden, prod(image)), "fc2": (classes, hidden)}), logits, padding=0)
 
 
 def omniglot_net(image: tuple[int, int, int], classes: int) -> Network:
@@ -142,7 +145,7 @@ def omniglot_net(image: tuple[int, int, int], classes: int) -> Network:
 
     convs = {"conv1": (16, c, 3, 3), "conv2": (32, 16, 3, 3), "conv3": (64, 32, 3, 3), "conv4": (128, 64, 3, 3)}
     shapes = _shapes({**convs, "fc1": (120, flat), "fc2": (84, 120), "fc3": (classes, 84)})
-    return Network("omniglot", shapes, logits)
+    return Network("omniglot", shapes, logits, padding=1)
 
 
 Build = Callable[[tuple[int, int, int], int], Network]

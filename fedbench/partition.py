@@ -237,12 +237,8 @@ def parse_partition(text: str | None, dataset: type[Dataset] | Dataset) -> Kind:
     for item in settings.split(",") if colon else ():
         key, equals, value = (part.strip() for part in item.partition("="))
         if not (key and equals and value) or not known:
-            usage = (
-                f"NAME:FIELD=VALUE,... with the fields {', '.join(known)}"
-                if known
-                else f"{kind.name}, which has no fields"
-            )
-            raise BadInput(f"in the partition {text!r}, {item!r} cannot be read; write {usage}")
+            usage = f"write FIELD=VALUE with a field of {kind.name}: {', '.join(known) or 'it has none'}"
+            raise BadInput(f"in the partition {text!r}, {item!r} cannot be read; {usage}")
         if key.replace("-", "_") not in known:
             raise unknown_name(f"field of the partition {kind.name!r}", key, known)
         given[key.replace("-", "_")] = value

@@ -46,7 +46,9 @@ def _processor() -> str:
 def software() -> dict[str, str | None]:
     """Versions that decide the bits of a run."""
     packages = ("torch", "numpy", "scikit-learn")
-    return {"fedbench": fedbench.__version__, "python": platform.python_version()} | {p: _installed(p) for p in packages}
+    return {"fedbench": fedbench.__version__, "python": platform.python_version()} | {
+        p: _installed(p) for p in packages
+    }
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

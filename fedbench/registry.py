@@ -132,7 +132,9 @@ def _sources(module: ModuleType, seen: set[str]) -> Iterator[str]:
     source = inspect.getsource(module)
     yield source
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("fedbench.methods.", "fedbench.datasets.")):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            ("fedbench.methods.", "fedbench.datasets.")
+        ):
             assert node.module is not None
             if node.module not in seen:
                 yield from _sources(importlib.import_module(node.module), seen)
@@ -193,7 +195,9 @@ def configure(plugin: Plugin, settings: Mapping[str, object]) -> dict[str, Scala
     for name in settings:
         if name not in known:
             raise unknown_name(f"hyperparameter of {plugin.name}", name, known)
-    cleaned = {key: None if isinstance(value, str) and value.lower() == "none" else value for key, value in settings.items()}
+    cleaned = {
+        key: None if isinstance(value, str) and value.lower() == "none" else value for key, value in settings.items()
+    }
     return _flatten(_validated(plugin, {**known, **cleaned}))
 
 
@@ -227,7 +231,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     flat: dict[str, Scalar] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            flat.update(_flatten({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, f"{prefix}{name}."))
+            flat.update(
+                _flatten({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, f"{prefix}{name}.")
+            )
         else:
             flat[prefix + name] = value
     return flat

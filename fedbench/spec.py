@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Scalar = bool | int | float | str | None
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]  # also a folder's name: no dots, no slashes
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)
+]  # also a folder's name: no dots, no slashes
 
 
 class Spec(BaseModel):

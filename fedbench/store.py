@@ -196,7 +196,9 @@ def load_results(path: str | Path = "results", level: Literal["runs", "clients",
             for seen, best in ((True, result.best), (False, result.unseen and result.unseen.best)):
                 for client, accuracy in enumerate(best.client_accuracy if best else []):
                     total = best.test.total[client] if best else 0
-                    rows.append({**run, "client": client, "seen": seen, "accuracy": accuracy, "samples": total, **params})
+                    rows.append(
+                        {**run, "client": client, "seen": seen, "accuracy": accuracy, "samples": total, **params}
+                    )
     return pd.DataFrame(rows)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedbench import fast
 from fedbench.models import Network
 from fedbench.tree import Tree
 
@@ -81,6 +82,27 @@ class Task:
         images, labels = self.batch(rows)
         return padded_loss(self.logits(model, images), labels, rows)
 
+    def fast_path(self, model: Tree) -> int | None:
+        """The `padding` of the network where `fedbench.fast` can take `model`, else None."""
+        return self.network.padding if not self.plain and model.keys() == self.network.shapes.keys() else None
+
+    def ordered(self, model: Tree) -> Tree:
+        """`model` with its entries in forward order, which is how the fast path reads the network off it."""
+        return {name: model[name] for name in self.network.shapes}
+
     def grad(self, model: Tree, rows: Tensor) -> Tree:
-        """The gradient of `loss` at `model` with respect to every entry of it."""
-        return torch.func.grad(self.loss)(model, rows)
+        """The gradient of `loss` at `model` with respect to every entry of it; not differentiable itself."""
+        padding = self.fast_path(model)
+        if padding is None:
+            return torch.func.grad(self.loss)(model, rows)
+        rows = rows[rows >= 0]
+        images, labels = self.images[rows], self.labels[rows]
+        return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding)[1]
+
+    def predict(self, model: Tree, images: Tensor) -> Tensor:
+        """Class scores [B, classes] of normalised `images` [B, c, h, w], where no gradient is wanted."""
+        padding = self.fast_path(model)
+        if padding is None:
+            return self.logits(model, images)
+        model = self.ordered(model)
+        return torch.cat([fast._forward(model, part, padding, False)[2] for part in images.split(128)])

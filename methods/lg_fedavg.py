@@ -42,7 +42,9 @@ class LGFedAvg(Method):
     title = "LG-FedAvg"
     paper = "Liang et al., Think Locally, Act Globally, arXiv 2001.01523, 2020"
 
-    variant: Annotated[Literal["text", "code"], Field(description="which layers are global: see the docstring")] = "text"
+    variant: Annotated[Literal["text", "code"], Field(description="which layers are global: see the docstring")] = (
+        "text"
+    )
     global_layers: Annotated[int, Field(ge=1, description="how many of the last layers are global, in `text`")] = 1
     fedavg_share: Annotated[float, Field(ge=0, le=1, description="share of the rounds that are FedAvg, first")] = 5 / 6
 

@@ -1,0 +1,267 @@
+"""The command line. It reads options, calls the library, and prints; what a notebook would want is elsewhere.
+
+torch, pandas and all that import them are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from fedbench import __version__
+from fedbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fedbench.job import Job, Outcome
+
+app = typer.Typer(
+    name="fedbench",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Compare personalized federated learning methods, with numbers that reproduce bit for bit.",
+    epilog="Begin with [bold]fedbench run[/]: it needs no download and takes a few minutes.",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with NAME.npz data files. Else $FEDBENCH_DATA, else your cache folder.")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"fedbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "fedbench run --methods pfedhn,fedavg --dataset cifar10\n\n"
+    "fedbench run --methods ./my_method.py,fedavg --preset smoke\n\n"
+    "fedbench run --dataset cifar10 --clients 50 --seeds 42,27 --set pfedhn.hypernetwork.lr=0.02 --dry-run"
+)
+def run(
+    methods: Annotated[
+        str, typer.Option(help="Names and files, with commas between them; `all` is every built-in method.")
+    ] = "all",
+    dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
+    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="Who holds what: classes, dirichlet, group, iid, with settings as in classes:per_client=2,spare=0."
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: the order of methods is clear by then,"
+            " in minutes to hours), paper (5000 visits, 3 seeds)."
+        ),
+    ] = "laptop",
+    visits: Annotated[
+        int | None, typer.Option(min=1, help="Client visits of each run, instead of the preset's.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A count (3) or a list (42,27,13; one seed is `42,`), instead of the preset's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
+    ] = None,
+    novel_clients: Annotated[
+        int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
+    ] = 0,
+    adapt_visits: Annotated[
+        int | None, typer.Option(min=0, help="Visits to each client that was held out. Default: 20.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results; what is there already is not run again.")
+    ] = Path("results"),
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run.")] = 120.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and how long they would take; run none.")
+    ] = False,
+) -> None:
+    """Train methods on one data set at equal effort and compare them.
+
+    The unit of effort is the client visit: one client trains K local steps and answers. Stop with Ctrl-C whenever you
+    like; the same command goes on where it stopped.
+    """
+    from fedbench import registry
+    from fedbench.comparison import Comparison, check_partitions, check_writable
+    from fedbench.errors import unknown_name
+    from fedbench.spec import PRESETS, seed_list
+
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    chosen = PRESETS[preset]
+    names = registry.names("method") if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
+    length = visits or chosen.visits
+    plan = Comparison(
+        methods=names,
+        seeds=_seeds(seeds) if seeds else seed_list(chosen.seeds),
+        dataset=dataset,
+        clients=clients,
+        partition=partition,
+        visits=length,
+        evaluate_every=min(chosen.evaluate_every, length),
+        novel_clients=novel_clients,
+        adapt_visits=adapt_visits,
+        settings=_settings(set_ or []),
+        device=device,
+        data_root=data_root,
+        results=results,
+        checkpoint_every=checkpoint_every,
+    ).jobs()
+    check_partitions(plan)
+    processes = min(jobs or os.cpu_count() or 1, len(plan))
+    if dry_run:
+        from fedbench.eta import show_plan
+
+        show_plan(plan, processes, out)
+        return
+    check_writable(results)
+    _execute(plan, processes, results)
+
+
+def _execute(plan: Sequence[Job], processes: int, results: Path) -> None:
+    """Run what is missing of `plan`, print the table, and exit with 1 where a run failed, 130 where it was stopped."""
+    from fedbench import runner
+    from fedbench.display import Display
+    from fedbench.reporting.compare import comparison_table
+
+    done, todo = runner.split_done(plan)
+    if done:
+        out.print(f"{len(done)} of {len(plan)} runs are done already, in {results}")
+    with Display(todo, out) as display:
+        outcomes = runner.run(todo, processes, display.progress, display.outcome)
+    out.print(comparison_table(plan))
+    out.print(f"results: {results.resolve() / plan[0].spec.dataset}")
+    failed = [outcome for outcome in outcomes if outcome.ending == "failed"]
+    for outcome in failed:
+        _report_failure(outcome)
+    if failed:
+        raise typer.Exit(1)
+    if any(outcome.ending == "stopped" for outcome in outcomes):
+        err.print("stopped; the same command goes on from here")
+        raise typer.Exit(130)
+
+
+def _report_failure(outcome: Outcome) -> None:
+    spec = outcome.job.spec
+    err.print(f"failed: {spec.method}, seed {spec.seed}: {outcome.message}", markup=False)
+    if outcome.details:
+        err.print(outcome.details.rstrip(), markup=False)
+
+
+def _seeds(text: str) -> list[int]:
+    from fedbench.spec import seed_list
+
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise BadInput(f"--seeds {text}: give a count such as 3, or a list such as 42,27,13") from None
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers) or ("," not in text and numbers[0] == 0):
+        raise BadInput(f"--seeds {text}: give a count of at least 1, or a list of different numbers of at least 0")
+    return numbers if "," in text else seed_list(numbers[0])
+
+
+def _settings(texts: list[str]) -> dict[str, str]:
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            raise BadInput(f"--set {text}: write METHOD.FIELD=VALUE, e.g. pfedhn.hypernetwork.lr=0.02")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+list_app = typer.Typer(no_args_is_help=True, help="Show methods and data sets.")
+app.add_typer(list_app, name="list")
+
+
+@list_app.command("methods")
+def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by name or file.")] = None) -> None:
+    """Names, titles and papers of all methods, or everything about one of them."""
+    from fedbench.listing import method_details, methods_table
+
+    out.print(methods_table() if name is None else method_details(name))
+
+
+@list_app.command("datasets")
+def list_datasets(name: Annotated[str | None, typer.Argument(help="One data set, by name or file.")] = None) -> None:
+    """Names, sources and defaults of all data sets, or everything about one of them."""
+    from fedbench.listing import dataset_details, datasets_table
+
+    out.print(datasets_table() if name is None else dataset_details(name))
+
+
+@app.command()
+def partition(
+    dataset: Annotated[str, typer.Option(help="A name or a file.")] = "digits",
+    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
+    partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 42,
+    data_root: DataRoot = None,
+    picture: Annotated[Path | None, typer.Option(help="Save the client-by-class picture there (.png or .pdf).")] = None,
+) -> None:
+    """Show who holds which part of a data set."""
+    from fedbench import registry
+    from fedbench.comparison import Comparison
+    from fedbench.partition import picture as draw
+    from fedbench.partition import summary
+    from fedbench.problem import load_data, make_partition
+
+    spec = (
+        job := Comparison(
+            methods=registry.names("method")[:1],
+            seeds=[seed],
+            dataset=dataset,
+            clients=clients,
+            partition=partition,
+            data_root=data_root,
+        ).jobs()[0]
+    ).spec
+    made = make_partition(job.dataset, job.data_root, spec.partition, spec.clients, seed)
+    data = load_data(job.dataset, job.data_root)
+    out.print(f"{spec.dataset}, {spec.partition}, {spec.clients} clients, seed {seed}")
+    out.print(summary(made, data), markup=False)
+    if picture is not None:
+        draw(made, data, picture)
+        out.print(f"picture: {picture}")
+
+
+def main() -> None:
+    """Entry point: bad input is one sentence and exit status 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except BadInput as error:
+        err.print(f"fedbench: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
