@@ -73,8 +73,8 @@ def run(
     preset: Annotated[
         str,
         typer.Option(
-            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: the order of methods is clear by then,"
-            " in minutes to hours), paper (5000 visits, 3 seeds)."
+            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: by then the order of methods shows),"
+            " paper (5000 visits, 3 seeds: the effort of the pFedHN paper)."
         ),
     ] = "laptop",
     visits: Annotated[

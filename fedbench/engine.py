@@ -30,7 +30,7 @@ IMAGES_AT_ONCE = 500  # rows that are scored in one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
-    """The rows of some clients. Training rows are numbers into the images of the method's task, held-out rows into `images`."""
+    """The rows of some clients: training rows number the images of the method's task, held-out rows `images`."""
 
     ids: range
     train: Sequence[np.ndarray]  # int64 [m_i] for every client
@@ -112,19 +112,19 @@ class Engine:
         `keep_server` keeps the server state of the best round. Returns whether the end was reached.
         """
         if not progress.history:
-            self._evaluate(progress, keep_server)
+            self.evaluate(progress, keep_server)
         while progress.round < self.rounds:
             began, before = time.perf_counter(), progress.visits
-            self._round(progress)
+            self.round(progress)
             due = progress.visits // self.schedule.evaluate_every > before // self.schedule.evaluate_every
             progress.seconds += time.perf_counter() - began
             if due or progress.round == self.rounds:
-                self._evaluate(progress, keep_server)
+                self.evaluate(progress, keep_server)
             if tick(progress):
                 return False
         return True
 
-    def _round(self, progress: Progress) -> None:
+    def round(self, progress: Progress) -> None:
         """One round: choose the cohort, send, train, receive."""
         size = min(self.cohort_size, self.schedule.visits - progress.visits)
         drawn = numpy_stream(self.seed, "cohort", progress.round).choice(len(self.clients.ids), size, replace=False)
@@ -185,7 +185,7 @@ class Engine:
     def _lift(
         self, function: Callable[..., Any], message: Tree, states: list[Tree], batches: list[Tensor]
     ) -> Iterator[Any]:
-        """`function` on every client of a cohort: a loop, or `vmap` over `width` clients at a time, -1 padding batches."""
+        """`function` on every client of a cohort: a loop, or `vmap` over `width` clients at a time, batches padded."""
         width = self.schedule.width
         if width == 1:
             for i, (state, rows) in enumerate(zip(states, batches, strict=True)):
@@ -218,7 +218,7 @@ class Engine:
         task = self.method.task
         for model, mine in zip(models, rows, strict=True):
             correct, loss = 0, 0.0
-            for part in mine.split(IMAGES_AT_ONCE):
+            for part in torch.split(mine, IMAGES_AT_ONCE):
                 logits = self.method.predict(model, normalise(self.clients.images[part], task.mean, task.std))
                 labels = self.clients.labels[part]
                 correct += int((logits.argmax(1) == labels).sum())
@@ -238,8 +238,8 @@ class Engine:
             losses.append(float(F.cross_entropy(self.method.predict(model, images), labels)))
         return float(np.mean(losses))
 
-    def _evaluate(self, progress: Progress, keep_server: bool) -> None:
-        """Add a row to the history; where validation is strictly better than ever, read the test rows, and only then."""
+    def evaluate(self, progress: Progress, keep_server: bool) -> None:
+        """Add a row to the history; the test rows are read only where validation is strictly better than ever."""
         began = time.perf_counter()
         models = self.models(progress.server, progress.clients, progress.round)
         validation = self.score(models, self.clients.validation)
@@ -278,7 +278,7 @@ class Engine:
         for done in range(visits + 1):
             progress.round, progress.visits = self.rounds + done, done
             if done in looks:
-                engine._evaluate(progress, keep_server=False)
+                engine.evaluate(progress, keep_server=False)
             if done == visits:
                 break
             for i in clients.ids:

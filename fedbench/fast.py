@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedbench.tree import Tree
 
@@ -33,90 +34,99 @@ def keep_memory() -> bool:
 
 
 class _Block(NamedTuple):
-    """What the backward of one convolution, pooling and ReLU needs."""
+    """What the backward of one convolution with pooling and ReLU needs."""
 
     name: str
-    x: Tensor  # input
+    x: Tensor  # the input
     y: Tensor  # after the convolution
     q: Tensor  # after the pooling
-    index: Tensor | None  # where the maxima were (the blocked layout keeps that inside of `q`)
-    p: Tensor  # after the ReLU, the output
+    where: Tensor | None  # where the maxima were; in the blocked layout `q` knows
+    p: Tensor  # after the ReLU
+
+
+class _Trace(NamedTuple):
+    """One forward pass: the convolutional blocks, the name and input of every linear layer, the logits."""
+
+    blocks: list[_Block]
+    linears: list[tuple[str, Tensor]]
+    logits: Tensor  # [B, classes]
 
 
 def _pool(y: Tensor, train: bool) -> tuple[Tensor, Tensor | None]:
-    if not y.is_mkldnn:
-        return _aten.max_pool2d_with_indices(y, [2, 2])
-    # oneDNN notes where the maxima are only for an input that asks for a gradient
-    with torch.set_grad_enabled(train):
-        return _aten.mkldnn_max_pool2d(y.detach().requires_grad_(train), [2, 2], [2, 2]).detach(), None
+    if y.is_mkldnn:
+        # oneDNN notes where the maxima are only for an input that asks for a gradient
+        with torch.set_grad_enabled(train):
+            return _aten.mkldnn_max_pool2d(y.detach().requires_grad_(train), [2, 2], [2, 2]).detach(), None
+    q, where = _aten.max_pool2d_with_indices(y, [2, 2])
+    return q, where
 
 
 def _unpool(grad: Tensor, block: _Block) -> Tensor:
-    if block.index is None:
-        return _aten.mkldnn_max_pool2d_backward(grad, block.q, block.y, [2, 2], [2, 2])
-    return _aten.max_pool2d_with_indices_backward(
-        grad, block.y, [2, 2], [2, 2], [0, 0], [1, 1], False, block.index
-    )
+    if block.where is None:
+        out: Tensor = _aten.mkldnn_max_pool2d_backward(grad, block.q, block.y, [2, 2], [2, 2])
+    else:
+        out = _aten.max_pool2d_with_indices_backward(grad, block.y, [2, 2], [2, 2], [0, 0], [1, 1], False, block.where)
+    return out
 
 
-def _forward(model: Tree, x: Tensor, padding: int, train: bool) -> tuple[list[_Block], list[tuple[str, Tensor]], Tensor]:
-    """The blocks, the input of every linear layer, and the logits [B, classes], of float images x [B, c, h, w]."""
+def _forward(model: Tree, x: Tensor, padding: int, train: bool) -> _Trace:
+    """The logits of normalised images x [B, c, h, w], and what the backward needs."""
     names = [name.removesuffix(".weight") for name in model if name.endswith(".weight")]
     convs = [name for name in names if model[f"{name}.weight"].ndim == 4]
-    if convs and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        x = x.to_mkldnn()  # only a layout: blocks of 16 channels, which every operation up to `to_dense` reads and writes
-    blocks, inputs = [], []
+    if convs and x.dtype == torch.float32 and x.device.type == "cpu" and torch._C._has_mkldnn:
+        x = x.to_mkldnn()  # a layout, not a rounding: oneDNN need not reorder in between
+    trace = _Trace([], [], x)
     for name in convs:
         y = torch.conv2d(x, model[f"{name}.weight"], model[f"{name}.bias"], padding=padding)
-        q, index = _pool(y, train)
-        p = q.relu()  # relu(max(y)) = max(relu(y)), gradients included: both are zero where the maximum is not positive
-        blocks.append(_Block(name, x, y, q, index, p))
+        q, where = _pool(y, train)
+        p = q.relu()  # relu(max(y)) = max(relu(y)): relu is monotone, and the gradients agree; a quarter of the work
+        trace.blocks.append(_Block(name, x, y, q, where, p))
         x = p
     x = (x.to_dense() if x.is_mkldnn else x).flatten(1)
     for name in names[len(convs) :]:
-        x = x.relu_() if inputs else x
-        inputs.append((name, x))
+        x = x.relu_() if trace.linears else x  # in place: relu's backward needs its output only
+        trace.linears.append((name, x))
         x = torch.addmm(model[f"{name}.bias"], x, model[f"{name}.weight"].t())
-    return blocks, inputs, x
+    return trace._replace(logits=x)
 
 
-def _backward(
-    model: Tree, blocks: list[_Block], inputs: list[tuple[str, Tensor]], grad: Tensor, padding: int
-) -> Tree:
-    """The gradient of every parameter from that of the logits, `grad` [B, classes]."""
+def _backward(model: Tree, trace: _Trace, hot: Tensor, padding: int) -> Tree:
+    """The gradient of the mean cross-entropy for labels `hot` [B, classes], one-hot."""
     grads: Tree = {}
-    for i, (name, x) in reversed(list(enumerate(inputs))):
+    # d cross-entropy / d logits = (softmax - one-hot) / B
+    grad = trace.logits.softmax(1).sub_(hot).div_(len(hot))
+    for i, (name, x) in reversed(list(enumerate(trace.linears))):
         grads[f"{name}.weight"], grads[f"{name}.bias"] = grad.t().mm(x), grad.sum(0)
-        if i or blocks:
+        if i or trace.blocks:
             grad = grad.mm(model[f"{name}.weight"])
         if i:
             grad = _aten.threshold_backward(grad, x, 0)
-    if blocks:
-        grad = grad.view(blocks[-1].p.shape)
-        grad = grad.to_mkldnn() if blocks[-1].p.is_mkldnn else grad
-    for i, block in reversed(list(enumerate(blocks))):
-        weight = model[f"{block.name}.weight"]
+    if trace.blocks:
+        last = trace.blocks[-1].p
+        grad = grad.view(last.shape)
+        grad = grad.to_mkldnn() if last.is_mkldnn else grad
+    for i, block in reversed(list(enumerate(trace.blocks))):
+        name, weight = block.name, model[f"{block.name}.weight"]
         grad = _unpool(_aten.threshold_backward(grad, block.p, 0), block)
-        # the gradient with respect to the images is not asked for
-        grad, grads[f"{block.name}.weight"], grads[f"{block.name}.bias"] = _aten.convolution_backward(
-            grad, block.x, weight, weight.shape[:1], [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, [i > 0, True, True]
+        wanted = [i > 0, True, True]  # the gradient with respect to the images is not asked for
+        grad, grads[f"{name}.weight"], grads[f"{name}.bias"] = _aten.convolution_backward(
+            grad, block.x, weight, weight.shape[:1], [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, wanted
         )
     return {name: grads[name] for name in model}
 
 
 class _Gather:
-    """Normalised float batches of uint8 images [M, c, h, w] in NCHW or channels-last storage; never a float copy of all."""
+    """Normalised batches of uint8 images [M, c, h, w] in NCHW or channels-last storage, never a float copy of all."""
 
     def __init__(self, images: Tensor, mean: Tensor, std: Tensor) -> None:
         _, c, h, w = images.shape
-        self.last = not images.is_contiguous()
+        self.last = not images.is_contiguous()  # channels last; the view below refuses any other storage
         self.flat = (images.permute(0, 2, 3, 1) if self.last else images).view(len(images), -1)
         self.shape = (-1, h, w, c) if self.last else (-1, c, h, w)
-        # (x / 255 - mean) / std = x * scale + shift: one multiplication and one addition
+        # (x / 255 - mean) / std = x * scale + shift
         scale, shift = (1 / (255 * std)).expand(c, h, w), (-mean / std).expand(c, h, w)
-        self.scale, self.shift = (
-            (t.permute(1, 2, 0) if self.last else t).reshape(1, -1) for t in (scale, shift)
-        )
+        order = (1, 2, 0) if self.last else (0, 1, 2)
+        self.scale, self.shift = scale.permute(order).reshape(1, -1), shift.permute(order).reshape(1, -1)
 
     def __call__(self, rows: Tensor | None = None) -> Tensor:
         flat = self.flat if rows is None else self.flat.index_select(0, rows)
@@ -125,10 +135,10 @@ class _Gather:
 
 
 @torch.no_grad()
-def lenet_logits(model: Tree, images: Tensor, mean: Tensor, std: Tensor, padding: int = 0, chunk: int = 128) -> Tensor:
-    """Class scores [B, classes] of uint8 images [B, c, h, w]; `mean` and `std` [c, 1, 1] set the type."""
-    parts = [_Gather(part, mean, std)() for part in images.split(chunk)]
-    return torch.cat([_forward(model, x, padding, False)[2] for x in parts])
+def lenet_logits(model: Tree, images: Tensor, mean: Tensor, std: Tensor, padding: int = 0) -> Tensor:
+    """Class scores [B, classes] of uint8 images [B, c, h, w]; `mean` and `std` [c, 1, 1] have the model's dtype."""
+    parts = (_Gather(part, mean, std)() for part in torch.split(images, 512))
+    return torch.cat([_forward(model, x, padding, train=False).logits for x in parts])
 
 
 @torch.no_grad()
@@ -136,10 +146,9 @@ def lenet_grad(
     model: Tree, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor, padding: int = 0
 ) -> tuple[Tensor, Tree]:
     """Mean cross-entropy of uint8 images [B, c, h, w] with labels [B], and its gradient."""
-    blocks, inputs, logits = _forward(model, _Gather(images, mean, std)(), padding, True)
-    loss = torch.nn.functional.cross_entropy(logits, labels)
-    hot = torch.nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return loss, _backward(model, blocks, inputs, logits.softmax(1).sub_(hot).div_(len(labels)), padding)
+    trace = _forward(model, _Gather(images, mean, std)(), padding, train=True)
+    hot = functional.one_hot(labels, trace.logits.shape[1])
+    return functional.cross_entropy(trace.logits, labels), _backward(model, trace, hot, padding)
 
 
 @torch.no_grad()
@@ -159,39 +168,33 @@ def lenet_sgd(
     clip: Collection[str] | None = None,
     padding: int = 0,
 ) -> tuple[Tree, Tree]:
-    """K steps of `clip_grad_norm_` and `torch.optim.SGD` on batches `rows` [K, B] of uint8 images [M, c, h, w].
+    """K steps of `clip_grad_norm_` and `torch.optim.SGD` on the batches `rows` [K, B] of uint8 images [M, c, h, w].
 
     `buffers` holds the momentum that some entries start with (the others start at zero), `clip` the names whose common
     norm is clipped (all by default). Returns the trained model and its momentum; the arguments are left alone.
     """
     gather = _Gather(images, mean, std)
-    # one flat vector with the clipped entries first, and views of it as the model: clip and SGD are a few vector operations
+    # one flat vector, clipped entries first, and views of it as the model: clip and SGD are a few vector operations
     names = sorted(model, key=lambda name: clip is not None and name not in clip)
-    shapes, sizes = [model[name].shape for name in names], [model[name].numel() for name in names]
-    clipped = sum(size for name, size in zip(names, sizes, strict=True) if clip is None or name in clip)
+    sizes = [model[name].numel() for name in names]
+    clipped = sum(model[name].numel() for name in names if clip is None or name in clip)
 
     def views(flat: Tensor) -> Tree:
-        parts = zip(names, flat.split(sizes), shapes, strict=True)
-        tree = {name: part.view(shape) for name, part, shape in parts}
-        return {name: tree[name] for name in model}
+        parts = dict(zip(names, torch.split(flat, sizes), strict=True))
+        return {name: parts[name].view(value.shape) for name, value in model.items()}
 
-    w = torch.cat([model[name].reshape(-1) for name in names])
-    v = torch.zeros_like(w)
-    for name, part in views(v).items():
-        if buffers and name in buffers:
-            part.copy_(buffers[name])
+    start = {name: torch.zeros_like(value) for name, value in model.items()} | (buffers or {})
+    w, v = (torch.cat([tree[name].reshape(-1) for name in names]) for tree in (model, start))
     g, p = torch.empty_like(w), views(w)
-    hots = torch.nn.functional.one_hot(labels[rows], len(model[list(model)[-1]])).to(w.dtype)
+    bounded = g[:clipped]
+    hots = functional.one_hot(labels[rows], len(model[list(model)[-1]])).to(w.dtype)
     for index, hot in zip(rows, hots, strict=True):
-        blocks, inputs, logits = _forward(p, gather(index), padding, True)
-        # d cross-entropy / d logits = (softmax - one-hot) / B
-        grads = _backward(p, blocks, inputs, logits.softmax(1).sub_(hot).div_(len(index)), padding)
+        grads = _backward(p, _forward(p, gather(index), padding, train=True), hot, padding)
         torch.cat([grads[name].reshape(-1) for name in names], out=g)
-        head = g[:clipped]
-        head.mul_((max_norm / (torch.linalg.vector_norm(head) + 1e-6)).clamp(max=1.0))
+        bounded.mul_((max_norm / (torch.linalg.vector_norm(bounded) + 1e-6)).clamp(max=1.0))
         v.mul_(momentum).add_(g).add_(w, alpha=weight_decay)
         w.add_(v, alpha=-lr)
-    return views(w), views(v)
+    return {k: t.clone() for k, t in views(w).items()}, {k: t.clone() for k, t in views(v).items()}
 
 
 def rank_one_sgd(
@@ -215,7 +218,7 @@ def rank_one_sgd(
     tensors = weight, buffer, left.unsqueeze(1), new_weight, new_buffer
     rows = max(1, chunk // weight.shape[1])
     right = right * scale
-    for w, v, column, new_w, new_v in zip(*(t.split(rows) for t in tensors), strict=True):
+    for w, v, column, new_w, new_v in zip(*(torch.split(t, rows) for t in tensors), strict=True):
         torch.mul(column, right, out=new_v)
         new_v.add_(v, alpha=momentum).add_(w, alpha=weight_decay)
         torch.add(w, new_v, alpha=-lr, out=new_w)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from fedbench import checkpoint, registry, store
+from fedbench import checkpoint, fast, registry, store
 from fedbench.engine import Progress
 from fedbench.errors import BadInput
 from fedbench.problem import prepare
@@ -84,6 +84,7 @@ def _ctrl_c_left_to(parent: int) -> Iterator[None]:
 def set_up_torch(device: torch.device) -> None:
     """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
     torch.set_num_threads(1)
+    fast.keep_memory()
     torch.use_deterministic_algorithms(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -69,7 +69,7 @@ class Method(ABC):
 
     @abstractmethod
     def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
-        """One visit: the upload and what the client keeps. `batches` [K, B] are row numbers of its training data, -1 pads."""
+        """One visit: the upload and what the client keeps. `batches` [K, B] are training row numbers, -1 pads."""
 
     def server_welcome(self, server: State, cohort: Cohort) -> Tree:
         """Sent, beside the message, to clients that keep nothing yet; every tensor [C, ...]. Default: nothing."""
@@ -83,7 +83,7 @@ class Method(ABC):
         return None
 
     def client_init(self, welcome: Tree, rng: torch.Generator) -> Tree:
-        """What a client keeps when it joins. Default: nothing. A client that keeps nothing is never counted as joined."""
+        """What a client keeps when it joins. Default: nothing, and then it is welcomed again at its next visit."""
         return {}
 
     def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:

@@ -114,7 +114,7 @@ def _only_class(module: ModuleType, kind: str, text: str) -> type[Any]:
         which = ", ".join(cls.__name__ for cls in found) or "none"
         raise BadInput(f"{text} must define exactly one subclass of {base.__name__}; it defines {which}")
     if inspect.isabstract(found[0]):
-        missing = ", ".join(sorted(found[0].__abstractmethods__))
+        missing = ", ".join(sorted(vars(found[0])["__abstractmethods__"]))
         raise BadInput(f"{text}: {found[0].__name__} does not define {missing}")
     return found[0]
 

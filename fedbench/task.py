@@ -69,7 +69,7 @@ class Task:
         return {name: value.to(self.device) for name, value in self.network.init(rng, self.dtype).items()}
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, c, h, w] and labels [B] of `rows` [B]; a padded row (-1) yields row 0's, to be masked."""
+        """Normalised images [B, c, h, w] and labels [B] of `rows` [B]; a padded row (-1) yields row 0, to be masked."""
         index = rows.clamp(min=0)
         return normalise(self.images[index], self.mean, self.std), self.labels[index]
 
@@ -97,7 +97,7 @@ class Task:
             return torch.func.grad(self.loss)(model, rows)
         rows = rows[rows >= 0]
         images, labels = self.images[rows], self.labels[rows]
-        return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding)[1]
+        return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding=padding)[1]
 
     def predict(self, model: Tree, images: Tensor) -> Tensor:
         """Class scores [B, classes] of normalised `images` [B, c, h, w], where no gradient is wanted."""
@@ -105,4 +105,4 @@ class Task:
         if padding is None:
             return self.logits(model, images)
         model = self.ordered(model)
-        return torch.cat([fast._forward(model, part, padding, False)[2] for part in images.split(128)])
+        return torch.cat([fast._forward(model, part, padding, False)[2] for part in torch.split(images, 128)])

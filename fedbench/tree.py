@@ -46,7 +46,8 @@ def zeros_like(tree: Tree) -> Tree:
 
 def norm(tensors: Iterable[Tensor]) -> Tensor:
     """The Euclidean norm of all values together, a scalar; the norm of norms, as `clip_grad_norm_` computes it."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+    total: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+    return total
 
 
 def stack(trees: Sequence[Tree]) -> Tree:

@@ -9,9 +9,10 @@ the hypernetwork, phi its weights, v_i the embedding of client i:
 g is old minus new. The paper writes new minus old and subtracts, which would ascend; the authors' code does as here.
 phi and the embeddings never travel. The personal model is the generated one, without fine-tuning.
 
-The hypernetwork is that of the released code (AvivSham/pFedHN): an embedding table N(0, 1), a trunk of `hidden_layers` +
-1 linear layers with a ReLU between them, and one linear layer for each tensor of the target, on the trunk's plain
-output. As there, momentum and weight decay act on all embeddings at every round, those of unvisited clients too.
+The hypernetwork is that of the released code (AvivSham/pFedHN): an embedding table N(0, 1), a trunk of 1 +
+`hidden_layers` linear layers with a ReLU between them, and one linear layer for each tensor of the target, on the
+trunk's plain output. As there, momentum and weight decay act on all embeddings at every round, those of unvisited
+clients too.
 
 Departures from the paper
 
@@ -32,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedbench import tree
+from fedbench.fast import rank_one_sgd
 from fedbench.local import train
 from fedbench.method import Cohort, Method
 from fedbench.models import linear_init
@@ -42,7 +44,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Hypernetwork:
-    """A generator of models and the SGD that trains it. Its state: `phi`, `embedding` [N, k], and `momentum` of both."""
+    """A generator of models and the SGD that trains it. State: `phi`, `embedding` [N, k], `momentum` of both."""
 
     lr: Annotated[float, Field(gt=0, description="server rate alpha")] = 1e-2
     embedding_lr: Annotated[float | None, Field(gt=0, description="rate of the embeddings; none: as lr")] = None
@@ -85,22 +87,48 @@ class Hypernetwork:
 
         A state with `frozen` trains the embeddings from row `frozen` on and nothing else.
         """
-        shapes = {name: tuple(value.shape[1:]) for name, value in change.items()}
-        phi, table = state["phi"], state["embedding"]
-        pull_back = torch.func.vjp(lambda p, e: self.generate(p, e[ids], shapes), phi, table)[1]
-        grads, grad_table = pull_back({name: value / len(ids) for name, value in change.items()})
-        first = state.get("frozen", 0)
-        params: Tree = {"embedding": table[first:]} if first else {**phi, "embedding": table}
-        grads = {**grads, "embedding": grad_table[first:]}
-        factor = (self.max_norm / (tree.norm(grads[name] for name in params) + 1e-6)).clamp(max=1.0)
-        momentum = {
-            name: self.momentum * state["momentum"][name] + factor * grads[name] + self.weight_decay * value
-            for name, value in params.items()
+        phi, table, momentum = state["phi"], state["embedding"], state["momentum"]
+        trunk = {name: value for name, value in phi.items() if name.startswith("trunk")}
+        x, pull_back = torch.func.vjp(lambda p, e: self.features(p, e[ids]), trunk, table)
+        # a head is linear: the gradient of its weight is left^T x, kept as factors left [C, values] and x [C, hidden]
+        left = {f"head.{name}": value.flatten(1) / len(ids) for name, value in change.items()}
+        grads, grad_table = pull_back(sum((g @ phi[f"{head}.weight"] for head, g in left.items()), torch.zeros_like(x)))
+        rate = self.embedding_lr or self.lr
+        if "frozen" in state:
+            old, fresh = table[: state["frozen"]], table[state["frozen"] :]
+            grad = grad_table[state["frozen"] :]
+            fresh, moved = self._step(fresh, momentum["embedding"], grad * self._factor([grad.norm()]), rate)
+            return {**state, "embedding": torch.cat([old, fresh]), "momentum": {"embedding": moved}}
+        grads = {**grads, **{f"{head}.bias": g.sum(0) for head, g in left.items()}}
+        # |left^T x|^2 = trace((left left^T) (x x^T))
+        of_heads = [((g @ g.T) * (x @ x.T)).sum().clamp(min=0).sqrt() for g in left.values()]
+        factor = self._factor([grad_table.norm(), *(grad.norm() for grad in grads.values()), *of_heads])
+        stepped = {name: self._step(phi[name], momentum[name], g * factor, self.lr) for name, g in grads.items()}
+        for head, g in left.items():
+            name = f"{head}.weight"
+            stepped[name] = self._head_step(phi[name], momentum[name], g * factor, x)
+        embedding, moved = self._step(table, momentum["embedding"], grad_table * factor, rate)
+        return {
+            "phi": {name: stepped[name][0] for name in phi},
+            "embedding": embedding,
+            "momentum": {**{name: stepped[name][1] for name in phi}, "embedding": moved},
         }
-        rates = dict.fromkeys(params, self.lr) | {"embedding": self.embedding_lr or self.lr}
-        moved = {name: value - rates[name] * momentum[name] for name, value in params.items()}
-        embedding = torch.cat([table[:first], moved.pop("embedding")])
-        return {**state, "phi": moved or phi, "embedding": embedding, "momentum": momentum}
+
+    def _factor(self, norms: list[Tensor]) -> Tensor:
+        """What clipping multiplies a gradient by whose parts have `norms`, as `clip_grad_norm_` does."""
+        return (self.max_norm / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
+
+    def _step(self, value: Tensor, momentum: Tensor, grad: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        """One step of `torch.optim.SGD`: the new value and the new momentum."""
+        momentum = self.momentum * momentum + grad + self.weight_decay * value
+        return value - rate * momentum, momentum
+
+    def _head_step(self, weight: Tensor, momentum: Tensor, left: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`_step` along left^T x, [values, hidden], which for one client is of rank one and never formed."""
+        if len(x) > 1:
+            return self._step(weight, momentum, left.T @ x, self.lr)
+        settings = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        return rank_one_sgd(weight, momentum, left[0], x[0], scale=1.0, **settings)
 
     def admit(self, state: dict[str, Any], count: int, rng: torch.Generator) -> dict[str, Any]:
         """The state with `count` fresh embeddings behind the others, and everything else frozen."""

@@ -6,7 +6,8 @@ the cohort sets w_i = w and, for each of R batches, takes a few gradient steps o
     f_i(t) + (lam / 2) ||t - w_i||^2,        then  w_i <- w_i - eta lam (w_i - t);
 
 the server sets w <- (1 - beta) w + beta sum_i (m_i / m) w_i. The personal model is t. R is `local.steps` and p is
-`local.lr`; eta, lam and beta are fields. t is carried from batch to batch, as in the authors' code (CharlieDinh/pFedMe).
+`local.lr`; eta, lam and beta are fields. t is carried from batch to batch, as the authors' code does
+(CharlieDinh/pFedMe).
 
 Departures from the paper
 

@@ -1,0 +1,75 @@
+"""`--dry-run`: the plan, and how long it would take, measured by a few real steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from fedbench import registry
+from fedbench.display import duration
+from fedbench.engine import Clients, Engine
+from fedbench.job import Job, set_up_torch, state_of
+from fedbench.problem import prepare
+
+
+@torch.no_grad()
+def seconds(job: Job) -> float:
+    """An estimate for one run: a timed round after an untimed one, and a timed look at one client's data."""
+    device = torch.device(job.device)
+    set_up_torch(device)
+    method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
+    engine = prepare(job.spec, method, dataset, job.data_root, device).engine
+    progress = engine.start()
+    engine.round(progress)
+    began, before = time.perf_counter(), progress.visits
+    engine.round(progress)
+    visit = (time.perf_counter() - began) / max(1, progress.visits - before)
+    one = engine.clients
+    alone = Engine(
+        engine.method,
+        Clients(
+            ids=one.ids[:1],
+            train=one.train[:1],
+            validation=one.validation[:1],
+            test=one.test[:1],
+            images=one.images,
+            labels=one.labels,
+        ),
+        engine.schedule,
+        engine.seed,
+    )
+    began = time.perf_counter()
+    alone.evaluate(progress, keep_server=False)
+    look = (time.perf_counter() - began) * len(one.ids)
+    spec = job.spec
+    looks = spec.visits // spec.evaluate_every + 1
+    adapting = spec.novel_clients * (spec.adapt_visits * visit + 5 * look / len(one.ids))
+    return spec.visits * visit + looks * look + adapting
+
+
+def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
+    """Print every run with its state, and an ETA for those that are not done."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("run", "method", "seed", "visits", "state", "estimate"):
+        table.add_column(head, justify="right" if head in ("seed", "visits", "estimate") else "left")
+    measured: dict[str, float] = {}
+    total, longest = 0.0, 0.0
+    for job in jobs:
+        state, spec = state_of(job), job.spec
+        if state != "done" and spec.method not in measured:
+            measured[spec.method] = seconds(job)
+        estimate = 0.0 if state == "done" else measured[spec.method]
+        total, longest = total + estimate, max(longest, estimate)
+        shown = "-" if state == "done" else duration(estimate)
+        table.add_row(spec.identity, spec.method, str(spec.seed), str(spec.visits), state, shown)
+    spec = jobs[0].spec
+    console.print(
+        f"{spec.dataset}, {spec.partition}, {spec.clients} clients, evaluated every {spec.evaluate_every} visits"
+    )
+    console.print(table)
+    together = max(longest, total / processes)
+    console.print(f"about {duration(together)} with {processes} at a time (from a few measured steps; nothing was run)")

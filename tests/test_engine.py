@@ -1,0 +1,143 @@
+"""The engine: bytes, schedules, selection, unseen clients, loop against vmap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fedbench import registry
+from fedbench.engine import Engine, Progress
+from fedbench.problem import Problem, prepare
+from fedbench.spec import Spec
+
+ALL = registry.names("method")
+
+
+def problem(method: str, settings: dict[str, object] | None = None, **changes: object) -> Problem:
+    plugin, dataset = registry.find_method(method), registry.find_dataset("digits")
+    spec = {
+        "method": plugin.name,
+        "params": registry.configure(plugin, {"local.steps": 3, **(settings or {})}),
+        "dataset": "digits",
+        "network": "mlp-digits",
+        "partition": "classes:per_client=2",
+        "clients": 6,
+        "seed": 1,
+        "visits": 12,
+        "evaluate_every": 5,
+        **changes,
+    }
+    return prepare(Spec(**spec), plugin, dataset, Path("unused"))
+
+
+def finished(ready: Problem) -> Progress:
+    progress = ready.engine.start()
+    assert ready.engine.run(progress, keep_server=True, tick=lambda _: False)
+    return progress
+
+
+def test_every_visit_of_the_budget_is_made_and_no_more() -> None:
+    """12 visits with 5 clients a round are rounds of 5, 5 and 2."""
+    progress = finished(problem("fedavg"))
+    assert (progress.round, progress.visits, progress.steps) == (3, 12, 36)
+
+
+def test_it_looks_at_validation_on_the_grid_and_at_the_end() -> None:
+    """One client a round, every 5 of 12 visits: at 0, 5, 10 and, off the grid, 12."""
+    assert [row["visits"] for row in finished(problem("pfedhn")).history] == [0, 5, 10, 12]
+
+
+def test_validation_chooses_the_round_strictly() -> None:
+    """The best row is the first of those with the greatest validation accuracy, and its test scores are of that round."""
+    ready = problem("fedavg-ft")
+    progress = finished(ready)
+    best = max(progress.history, key=lambda row: row["val_accuracy"])  # max keeps the first of equals
+    assert progress.best is not None
+    assert progress.best["round"] == best["round"]
+    models = ready.engine.models(progress.best_server, {}, best["round"])
+    assert progress.best["test"]["correct"] == ready.engine.score(models, ready.engine.clients.test).correct
+
+
+def test_test_rows_are_read_only_where_validation_improved(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = problem("fedavg")
+    looked = []
+    original = Engine.score
+
+    def spy(self: Engine, models: object, rows: object) -> object:
+        looked.append("test" if rows is self.clients.test else "validation")
+        return original(self, models, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "score", spy)
+    progress = finished(ready)
+    best, improved = -1.0, 0
+    for row in progress.history:
+        improved += row["val_accuracy"] > best
+        best = max(best, row["val_accuracy"])
+    assert looked.count("validation") == len(progress.history)
+    assert looked.count("test") == improved < len(progress.history) + 1
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_loop_and_vmap_agree(method: str) -> None:
+    """The same plug-in code lifted by a loop (fast path) and by vmap over 3 clients (plain path), float64."""
+    settings = {"clients_per_round": 4}
+    loop = finished(problem(method, settings, dtype="float64"))
+    lifted = finished(problem(method, settings, dtype="float64", width=3))
+    for a, b in zip(loop.history, lifted.history, strict=True):
+        assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-9)
+    a, b = loop.clients, lifted.clients
+    assert a.keys() == b.keys()
+    for client, state in a.items():
+        for name, value in state.items():
+            torch.testing.assert_close(value, b[client][name], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["exact", "hf"])
+def test_per_fedavg_variants_run_under_vmap(variant: str) -> None:
+    settings = {"variant": variant, "clients_per_round": 3}
+    loop = finished(problem("per-fedavg", settings, dtype="float64"))
+    lifted = finished(problem("per-fedavg", settings, dtype="float64", width=3))
+    assert loop.history[-1]["val_loss"] == pytest.approx(lifted.history[-1]["val_loss"], rel=1e-7)
+
+
+def test_going_on_from_any_round_gives_the_same_bits() -> None:
+    """A run stopped after each round and continued equals one that was not."""
+    ready = problem("pfedhn-pc")
+    straight = finished(ready)
+    stopped = ready.engine.start()
+    for _ in range(100):
+        if ready.engine.run(stopped, keep_server=True, tick=lambda _: True) and stopped.round == ready.engine.rounds:
+            break
+    timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in straight.history]
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in stopped.history] == timeless
+
+
+def test_no_method_sees_rows_of_unseen_clients_or_of_validation_and_test() -> None:
+    """The images of the task are the training rows of the training clients, and nothing else."""
+    ready = problem("fedavg", novel_clients=2, adapt_visits=2)
+    assert ready.unseen is not None
+    expected = sum(len(rows) for rows in ready.partition.train[:4])
+    assert len(ready.method.task.images) == expected
+    assert len(ready.unseen[0].task.images) == sum(len(rows) for rows in ready.partition.train[4:])
+    assert ready.method.task.clients == ready.unseen[0].task.clients == 4
+    everything, rows = ready.engine.clients.images, torch.cat(ready.partition.train[:4])
+    assert torch.equal(ready.method.task.images, everything[rows])
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_unseen_clients_leave_the_server_alone(method: str) -> None:
+    """Nothing that the training clients' server holds changes during adaptation."""
+    ready = problem(method, novel_clients=2, adapt_visits=3)
+    assert ready.unseen is not None
+    progress = finished(ready)
+    before = torch.utils._pytree.tree_map(
+        lambda value: value.clone() if hasattr(value, "clone") else value, progress.best_server
+    )
+    adapted = ready.engine.adapt(progress.best_server, *ready.unseen)
+    same = torch.utils._pytree.tree_map(
+        lambda a, b: torch.equal(a, b) if hasattr(a, "clone") else a == b, before, progress.best_server
+    )
+    assert all(torch.utils._pytree.tree_leaves(same))
+    assert len(adapted["best"]["test"]["correct"]) == 2
+    assert adapted["history"][0]["visits"] == 0
