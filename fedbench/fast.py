@@ -135,10 +135,9 @@ class _Gather:
 
 
 @torch.no_grad()
-def lenet_logits(model: Tree, images: Tensor, mean: Tensor, std: Tensor, padding: int = 0) -> Tensor:
-    """Class scores [B, classes] of uint8 images [B, c, h, w]; `mean` and `std` [c, 1, 1] have the model's dtype."""
-    parts = (_Gather(part, mean, std)() for part in torch.split(images, 512))
-    return torch.cat([_forward(model, x, padding, train=False).logits for x in parts])
+def lenet_logits(model: Tree, images: Tensor, padding: int = 0) -> Tensor:
+    """Class scores [B, classes] of normalised float images [B, c, h, w]."""
+    return _forward(model, images, padding, train=False).logits
 
 
 @torch.no_grad()

@@ -78,7 +78,7 @@ def train(
     clipped (all by default). Returns the trained model and its momentum; the arguments are left alone.
     """
     padding = task.fast_path(model)
-    if padding is None:
+    if padding is None or bool((batches < 0).any()):
         return descend(sgd, task.grad, model, batches, momentum, clip)
     return fast.lenet_sgd(
         task.ordered(model),

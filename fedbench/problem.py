@@ -54,8 +54,7 @@ def _federation(data: Data, partition: Partition, ids: range, device: torch.devi
     train = [partition.train[i] for i in ids]
     rows = torch.cat(train)
     ends = np.cumsum([len(mine) for mine in train])
-    # channels-last images are gathered in their own storage order
-    images = data.images.permute(0, 2, 3, 1)[rows].permute(0, 3, 1, 2)
+    images = data.images[rows].contiguous()
     clients = Clients(
         ids=ids,
         train=[np.arange(end - len(mine), end) for end, mine in zip(ends, train, strict=True)],
@@ -88,7 +87,7 @@ def prepare(spec: Spec, method: Plugin, dataset: Plugin, root: Path, device: tor
             std=torch.tensor(data.std, dtype=dtype, device=device)[:, None, None],
             clients=trained,
             classes=data.classes,
-            plain=spec.width > 1 or device.type != "cpu",
+            plain=spec.width > 1,
         )
         return task, clients
 

@@ -36,7 +36,7 @@ class Task:
     """The learning problem of one run. Its images are the training rows and no others, so nothing else can leak."""
 
     network: Network
-    images: Tensor  # [M, c, h, w] uint8, channels-last storage
+    images: Tensor  # [M, c, h, w] uint8
     labels: Tensor  # [M] int64
     mean: Tensor  # [c, 1, 1]; its dtype is the dtype of everything
     std: Tensor  # [c, 1, 1]
@@ -84,7 +84,8 @@ class Task:
 
     def fast_path(self, model: Tree) -> int | None:
         """The `padding` of the network where `fedbench.fast` can take `model`, else None."""
-        return self.network.padding if not self.plain and model.keys() == self.network.shapes.keys() else None
+        possible = not self.plain and self.device.type == "cpu" and model.keys() == self.network.shapes.keys()
+        return self.network.padding if possible else None
 
     def ordered(self, model: Tree) -> Tree:
         """`model` with its entries in forward order, which is how the fast path reads the network off it."""
@@ -94,7 +95,8 @@ class Task:
         """The gradient of `loss` at `model` with respect to every entry of it; not differentiable itself."""
         padding = self.fast_path(model)
         if padding is None:
-            return torch.func.grad(self.loss)(model, rows)
+            plain: Tree = torch.func.grad(self.loss)(model, rows)
+            return plain
         rows = rows[rows >= 0]
         images, labels = self.images[rows], self.labels[rows]
         return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding=padding)[1]
@@ -104,5 +106,4 @@ class Task:
         padding = self.fast_path(model)
         if padding is None:
             return self.logits(model, images)
-        model = self.ordered(model)
-        return torch.cat([fast._forward(model, part, padding, False)[2] for part in torch.split(images, 128)])
+        return fast.lenet_logits(self.ordered(model), images, padding)
