@@ -18,16 +18,16 @@ from fedbench.problem import prepare
 
 @torch.no_grad()
 def seconds(job: Job) -> float:
-    """An estimate for one run: a timed round after an untimed one, and a timed look at one client's data."""
+    """An estimate for one run: a timed first round after an untimed one, and a timed look at one client."""
     device = torch.device(job.device)
     set_up_torch(device)
     method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
     engine = prepare(job.spec, method, dataset, job.data_root, device).engine
+    engine.round(engine.start())
     progress = engine.start()
+    began = time.perf_counter()
     engine.round(progress)
-    began, before = time.perf_counter(), progress.visits
-    engine.round(progress)
-    visit = (time.perf_counter() - began) / max(1, progress.visits - before)
+    visit = (time.perf_counter() - began) / progress.visits
     one = engine.clients
     alone = Engine(
         engine.method,

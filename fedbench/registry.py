@@ -14,8 +14,9 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -79,17 +80,24 @@ def _find(kind: str, text: str) -> Plugin:
             raise BadInput(f"there is no {kind} file {text}")
         if name in names(kind):
             raise BadInput(f"{text} has the name of the built-in {kind} {name!r}: rename the file")
-        module = _load_file(path)
+        module = _imported(text, lambda: _load_file(path))
         return Plugin(name, _only_class(module, kind, text), str(path), _code_hash(module))
     name = canonical(text)
     if name not in names(kind):
         raise unknown_name(kind, text, names(kind))
     for point in entry_points(group=f"fedbench.{kind}s"):
         if canonical(point.name) == name:
-            cls = point.load()
+            cls = _imported(text, point.load)
             return Plugin(name, cls, name, _code_hash(sys.modules[cls.__module__]))
-    module = importlib.import_module(f"fedbench.{kind}s.{name.replace('-', '_')}")
+    module = _imported(text, lambda: importlib.import_module(f"fedbench.{kind}s.{name.replace('-', '_')}"))
     return Plugin(name, _only_class(module, kind, name), name, _code_hash(module))
+
+
+def _imported(text: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception:
+        raise BadInput(f"{text} cannot be imported:\n{traceback.format_exc()}") from None
 
 
 def _load_file(path: Path) -> ModuleType:

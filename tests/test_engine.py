@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fedbench import registry
 from fedbench.engine import Engine, Progress
 from fedbench.problem import Problem, prepare
@@ -49,7 +50,7 @@ def test_it_looks_at_validation_on_the_grid_and_at_the_end() -> None:
 
 
 def test_validation_chooses_the_round_strictly() -> None:
-    """The best row is the first of those with the greatest validation accuracy, and its test scores are of that round."""
+    """The best row is the first with the greatest validation accuracy, and its test scores are of that round."""
     ready = problem("fedavg-ft")
     progress = finished(ready)
     best = max(progress.history, key=lambda row: row["val_accuracy"])  # max keeps the first of equals

@@ -1,0 +1,486 @@
+"""Experiments as data: a TOML file for a table or figure of a paper, read, checked, run and rendered.
+
+Reading and checking needs no torch; planning and running does, and imports it then.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from fedbench.errors import BadInput, canonical, unknown_name
+from fedbench.spec import Name, seed_list
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fedbench.job import Job
+    from fedbench.reporting import Report
+
+FOLDER = Path(__file__).parent / "experiments"
+Certainty = Literal["verified", "mean-seen", "remembered"]
+CERTAINTY: dict[Certainty, tuple[str, str]] = {  # the mark of a published value, and what it means
+    "verified": ("", "seen in a public source"),
+    "mean-seen": ("~", "mean seen in a public source, its spread and its row remembered"),
+    "remembered": ("?", "remembered and unverified"),
+}
+Percent = Annotated[float, Field(ge=0, le=100)]
+Scalar = bool | int | float | str
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(_Part):
+    """Where published values were found, and how sure they are."""
+
+    text: str
+    certainty: Certainty
+
+
+class Published(_Part):
+    """A published cell in percent: a mean from a source, or the reason why there is none."""
+
+    mean: Percent | None = None
+    std: Percent | None = None
+    source: str | None = None
+    absent: str = ""
+    certainty: Certainty = "remembered"  # of the source; filled in when the file has been read
+    origin: str = ""  # the source's text; filled in likewise
+
+
+class Column(_Part):
+    """One setting: a column of the table."""
+
+    name: Name
+    label: str
+    dataset: Name
+    clients: Annotated[int, Field(ge=1)]
+    partition: str | None = None
+    network: str | None = None
+    novel_clients: Annotated[int, Field(ge=0)] = 0
+    adapt_visits: Annotated[int, Field(ge=0)] | None = None
+    not_applicable: dict[str, str] = {}  # method -> why there is no such cell
+
+
+class Length(_Part):
+    """A preset: how long the runs are, and which columns are run."""
+
+    visits: Annotated[int, Field(ge=1)]
+    seeds: Annotated[int, Field(ge=1, le=100)]
+    evaluate_every: Annotated[int, Field(ge=1)]
+    columns: list[Name] | None = None
+
+
+Show = Literal["grid", "measures", "differences", "communication"]
+Draw = Literal["visits", "megabytes", "seconds", "front", "clients", "unseen"]
+Method = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*|(\./)?[A-Za-z0-9_-]+\.py)$", max_length=80)]
+
+
+class Experiment(_Part):
+    """What an experiment file says."""
+
+    title: str
+    paper: str
+    caption: str
+    metric: Literal["pooled", "client-mean"]
+    tables: Annotated[list[Show], Field(min_length=1)]
+    figures: list[Draw] = []
+    target: Percent | None = None  # accuracy whose price in bytes the communication table gives
+    reference: Name | None = None  # the method that the others are compared with; None: the best
+    methods: Annotated[list[Method], Field(min_length=1)]
+    columns: Annotated[list[Column], Field(min_length=1)]
+    presets: dict[Name, Length]
+    settings: dict[str, Scalar] = {}  # "method.field" -> value
+    sources: dict[Name, Source] = {}
+    published: dict[Name, dict[Name, Published]] = {}  # column -> method -> value
+
+    _path: Path = PrivateAttr(default=Path())
+    _text: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """The file's stem; also the folder of the report."""
+        return canonical(self._path.stem)
+
+    @property
+    def method_names(self) -> list[str]:
+        """Methods by name; one that is a file is named by its stem."""
+        return [canonical(Path(method).stem) if method.endswith(".py") else method for method in self.methods]
+
+    def length(self, preset: str) -> Length:
+        """One preset. Raises BadInput for an unknown one."""
+        if preset not in self.presets:
+            raise unknown_name(f"preset of the experiment {self.name}", preset, self.presets)
+        return self.presets[preset]
+
+    def chosen(self, preset: str) -> list[Column]:
+        """The columns of a preset."""
+        names = self.length(preset).columns
+        return [column for column in self.columns if names is None or column.name in names]
+
+    def mistake(self, where: Sequence[str | int], message: str) -> BadInput:
+        """The error for a mistake at the key `where`."""
+        return BadInput(f"{self._path}, line {line_of(self._text, where)}: {message}")
+
+
+# ---------------------------------------------------------------- reading
+
+
+def names() -> list[str]:
+    """The experiments that the package has."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Experiment:
+    """The experiment called `name`, or in the file `name` (which ends in .toml).
+
+    Raises BadInput with the line of a mistake and what would be right.
+    """
+    if name.endswith(".toml"):
+        path = Path(name).expanduser()
+    elif canonical(name) in names():
+        path = FOLDER / f"{canonical(name)}.toml"
+    else:
+        raise unknown_name("experiment", name, names())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"the experiment file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"the experiment file {path} is not UTF-8 text") from None
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", canonical(path.stem)):
+        raise BadInput(f"the file name {path.name} names the report too: use letters, digits and hyphens only")
+    try:
+        experiment = Experiment.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        number = int(line[1]) if line else text.count("\n") + 1
+        raise BadInput(f"{path}, line {number}: this is not TOML: {error}") from None
+    except ValidationError as error:
+        raise BadInput(_explain(path, text, error)) from None
+    experiment._path, experiment._text = path, text
+    _check(experiment)
+    return _with_sources(experiment)
+
+
+def _explain(path: Path, text: str, error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = problem["loc"]
+    key = ".".join(map(str, where))
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(where)
+        hint = str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}"
+    elif problem["type"] == "missing":
+        hint = f"the key {key} is missing"
+    else:
+        hint = f"{key} = {problem['input']!r}: {problem['msg'].lower()}"
+    return f"{path}, line {line_of(text, where)}: {hint}"
+
+
+def _known_keys(where: Sequence[str | int]) -> list[str]:
+    parts = {"columns": Column, "presets": Length, "sources": Source, "published": Published}
+    model: type[BaseModel] = parts.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
+    return [key for key in model.model_fields if key not in ("certainty", "origin") or model is not Published]
+
+
+def line_of(text: str, where: Sequence[str | int]) -> int:
+    """The line of the key `where` in a TOML `text`; of the nearest key around it where it has no line of its own.
+
+    Understands what experiment files are made of: headers `[a.b]` and `[[a]]`, and `key = value` on lines.
+    """
+    best, line = 0, 1
+    table: tuple[str | int, ...] = ()
+    counts: dict[tuple[str | int, ...], int] = {}
+    for number, content in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]", content)
+        entry = re.match(r"\s*(\"[^\"]+\"|[A-Za-z0-9_.-]+)\s*=", content)
+        if header:
+            table = tuple(part.strip().strip('"') for part in header[2].split("."))
+            if header[1] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, counts[table])
+            path = table
+        elif entry:
+            key = entry[1]
+            path = (*table, key.strip('"')) if key.startswith('"') else (*table, *key.split("."))
+        else:
+            continue
+        common = 0
+        for have, want in zip(path, where, strict=False):
+            if have != want:
+                break
+            common += 1
+        if common > best and common == min(len(path), len(where)):
+            best, line = common, number
+    return line
+
+
+def _check(experiment: Experiment) -> None:
+    """What a schema cannot say: names that other parts of the file must know."""
+    columns = [column.name for column in experiment.columns]
+    methods = experiment.method_names
+    for what, key, given in (("column", "columns", columns), ("method", "methods", methods)):
+        for index, name in enumerate(given):
+            if name in given[:index]:
+                where = (key, index) if what == "column" else (key,)
+                raise experiment.mistake(where, f"the {what} {name!r} is there twice: remove one")
+    if not experiment.presets:
+        raise experiment.mistake(("presets",), "there is no preset: add [presets.laptop] with visits, seeds, ...")
+    for (where, kind, name), known in _references(experiment, columns, methods):
+        if name not in known:
+            raise experiment.mistake(where, str(unknown_name(kind, name, known)))
+    for column, cells in experiment.published.items():
+        for method, cell in cells.items():
+            where = ("published", column, method)
+            if (cell.mean is None) != bool(cell.absent):
+                raise experiment.mistake(where, "give either a mean with its source, or absent = \"the reason\"")
+            if cell.mean is not None and cell.source is None:
+                raise experiment.mistake(where, f"the value {cell.mean} has no source: add source = NAME")
+            if {"certainty", "origin"} & cell.model_fields_set:
+                raise experiment.mistake(where, "certainty belongs to the source: say it in [sources.NAME]")
+    for column in experiment.columns:
+        if column.novel_clients >= column.clients:
+            where = ("columns", columns.index(column.name), "novel_clients")
+            raise experiment.mistake(where, f"{column.novel_clients} unseen clients of {column.clients} leave none to train on")
+
+
+def _references(
+    experiment: Experiment, columns: list[str], methods: list[str]
+) -> Iterator[tuple[tuple[tuple[str | int, ...], str, str], Sequence[str]]]:
+    """Every name that refers to another part of the file: where it is, what it is, the name, and those known."""
+    sources = list(experiment.sources)
+    for preset, length in experiment.presets.items():
+        for name in length.columns or ():
+            yield (("presets", preset, "columns"), "column", name), columns
+    for index, column in enumerate(experiment.columns):
+        for name in column.not_applicable:
+            yield (("columns", index, "not_applicable"), "method of this experiment", name), methods
+    for key in experiment.settings:
+        yield (("settings", key), "method of this experiment", key.partition(".")[0]), methods
+    if experiment.reference is not None:
+        yield (("reference",), "method of this experiment", experiment.reference), methods
+    for column_name, cells in experiment.published.items():
+        yield (("published", column_name), "column", column_name), columns
+        for method, cell in cells.items():
+            yield (("published", column_name, method), "method of this experiment", method), methods
+            if cell.source is not None:
+                yield (("published", column_name, method), "source", cell.source), sources
+
+
+def _with_sources(experiment: Experiment) -> Experiment:
+    published = {
+        column: {
+            method: cell
+            if cell.source is None
+            else cell.model_copy(
+                update={
+                    "certainty": experiment.sources[cell.source].certainty,
+                    "origin": experiment.sources[cell.source].text,
+                }
+            )
+            for method, cell in cells.items()
+        }
+        for column, cells in experiment.published.items()
+    }
+    return experiment.model_copy(update={"published": published})
+
+
+# ---------------------------------------------------------------- planning and running
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of an experiment: for each column and method one a seed, or the reason why there are none."""
+
+    experiment: Experiment
+    preset: str
+    jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
+    gaps: Mapping[tuple[str, str], str]
+    failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """Every run once, one seed after the other, so that a comparison is there early."""
+        by_seed = [jobs[i] for i in range(self.experiment.length(self.preset).seeds) for jobs in self.jobs.values()]
+        return list({job.spec.identity: job for job in by_seed}.values())
+
+
+def plan(
+    experiment: Experiment,
+    preset: str = "laptop",
+    *,
+    data_root: Path | None = None,
+    results: Path = Path("results"),
+    device: str = "auto",
+    check_data: bool = True,
+) -> Plan:
+    """The runs of `experiment`. A column that cannot be run here is a gap with its reason.
+
+    `check_data` also makes every partition, which reads the data. Raises BadInput for an unknown method or data set.
+    """
+    from fedbench import registry
+    from fedbench.comparison import Comparison, check_partitions
+
+    length = experiment.length(preset)
+    folder = experiment._path.resolve().parent
+    for index, column in enumerate(experiment.columns):
+        try:
+            registry.find_dataset(column.dataset)
+        except BadInput as error:
+            raise experiment.mistake(("columns", index, "dataset"), str(error)) from None
+    found: dict[str, str] = {}
+    for text, name in zip(experiment.methods, experiment.method_names, strict=True):
+        found[name] = text
+        if text.endswith(".py"):
+            file = (folder / text).resolve()
+            if file.parent != folder:
+                raise experiment.mistake(("methods",), f"{text} must lie beside the experiment file, in {folder}")
+            found[name] = str(file)
+        try:
+            registry.find_method(found[name])
+        except BadInput as error:
+            raise experiment.mistake(("methods",), str(error)) from None
+    jobs: dict[tuple[str, str], Sequence[Job]] = {}
+    gaps: dict[tuple[str, str], str] = {}
+    chosen = experiment.chosen(preset)
+    for column in experiment.columns:
+        if column not in chosen:
+            gaps |= {(column.name, method): f"not in the preset {preset}" for method in experiment.method_names}
+            continue
+        gaps |= {(column.name, method): f"not applicable: {why}" for method, why in column.not_applicable.items()}
+        here = [method for method in experiment.method_names if method not in column.not_applicable]
+        try:
+            made = Comparison(
+                methods=[found[method] for method in here],
+                seeds=seed_list(length.seeds),
+                dataset=column.dataset,
+                clients=column.clients,
+                partition=column.partition,
+                network=column.network,
+                novel_clients=column.novel_clients,
+                adapt_visits=column.adapt_visits,
+                visits=length.visits,
+                evaluate_every=min(length.evaluate_every, length.visits),
+                settings={k: str(v) for k, v in experiment.settings.items() if k.partition(".")[0] in here},
+                device=device,
+                data_root=data_root,
+                results=results,
+            ).jobs()
+            if check_data:
+                check_partitions(made)
+        except BadInput as error:
+            gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
+            continue
+        for method in here:
+            jobs[column.name, method] = [job for job in made if job.spec.method == method]
+    return Plan(experiment, preset, jobs, gaps)
+
+
+def reproduce(
+    name: str,
+    *,
+    preset: str = "laptop",
+    jobs: int | None = None,
+    data_root: Path | None = None,
+    results: Path = Path("results"),
+    out: Path = Path("reports"),
+    device: str = "auto",
+    run: bool = True,
+    console: Console | None = None,
+) -> Report:
+    """Run what is missing of the experiment `name` and render it, beside published values, into `out`/NAME.
+
+    Runs that are stored are not repeated and interrupted ones go on; with `run` = False nothing is run. `jobs` is the
+    number of runs at a time, by default one a core. A run that fails leaves a gap with its message and does not disturb
+    the others. Raises BadInput where no run is possible at all.
+    """
+    import os
+
+    from rich.console import Console
+
+    from fedbench import runner
+    from fedbench.comparison import check_writable
+    from fedbench.display import Display
+    from fedbench.reporting.report import experiment_report
+
+    console = console or Console()
+    made = plan(load(name), preset, data_root=data_root, results=results, device=device, check_data=run)
+    everything = made.all_jobs
+    if not everything:
+        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+    stopped = False
+    if run:
+        check_writable(results)
+        done, todo = runner.split_done(everything)
+        console.print(f"{made.experiment.title}: {len(done)} of {len(everything)} runs are done", markup=False)
+        with Display(todo, console) as display:
+            processes = min(jobs or os.cpu_count() or 1, max(1, len(todo)))
+            outcomes = runner.run(todo, processes, display.progress, display.outcome)
+        made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
+        stopped = any(outcome.ending == "stopped" for outcome in outcomes)
+    return experiment_report(made, results, out, data_root=data_root, stopped=stopped)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far an experiment is. `seconds_left` is of one process, None where nothing like it has been run yet."""
+
+    name: str
+    title: str
+    runs: int
+    done: int
+    seconds_left: float | None
+
+
+def status(
+    name: str, preset: str = "laptop", *, data_root: Path | None = None, results: Path = Path("results")
+) -> Status:
+    """The number of runs of an experiment and of those done; the rest is estimated from the seconds of stored runs."""
+    from fedbench import runner, store
+
+    experiment = load(name)
+    jobs = plan(experiment, preset, data_root=data_root, results=results, check_data=False).all_jobs
+    done, todo = runner.split_done(jobs)
+    speeds: dict[tuple[str, ...], list[float]] = {}
+    for path in store.files(results) if todo and results.is_dir() else ():
+        try:
+            stored = store.read(path)
+        except BadInput:
+            continue
+        spec, speed = stored.spec, stored.last.seconds / max(1, stored.last.visits)
+        for key in ((spec.dataset, spec.device, spec.method), (spec.dataset, spec.device)):
+            speeds.setdefault(key, []).append(speed)
+    left: float | None = 0.0
+    for job in todo:
+        spec = job.spec
+        known = speeds.get((spec.dataset, spec.device, spec.method)) or speeds.get((spec.dataset, spec.device))
+        left = None if known is None or left is None else left + spec.visits * sum(known) / len(known)
+    return Status(experiment.name, experiment.title, len(jobs), len(done), left)
+
+
+def experiments_table(
+    preset: str = "laptop", *, data_root: Path | None = None, results: Path = Path("results")
+) -> Table:
+    """One row an experiment: its title, how many runs it has, how many are done, and the time for the others."""
+    from rich.table import Table
+
+    from fedbench.display import duration
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("name", "title", "runs", "done", "left"):
+        table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
+    for name in names():
+        state = status(name, preset, data_root=data_root, results=results)
+        left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
+        table.add_row(name, state.title, str(state.runs), str(state.done), left)
+    table.caption = f"preset {preset}; time for one process, from the runs that are stored"
+    return table

@@ -1,0 +1,544 @@
+"""Killed at any point, nothing is lost: what is run again ends with the numbers of a run that was left alone.
+
+Quick tests work in this process; the slow ones kill, stop and double real `fedbench run` processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedbench import checkpoint, comparison, job, store
+from fedbench.comparison import Comparison, check_writable
+from fedbench.engine import Engine, Progress
+from fedbench.errors import BadInput
+from fedbench.job import Job, Outcome
+
+METHODS = "pfedhn-pc,lg-fedavg,fedper,pfedhn,local"  # all but the last but one keep something on the clients
+COMMAND = (
+    sys.executable,
+    "-c",
+    "from fedbench.cli import main; main()",
+    "run",
+    "--device",
+    "cpu",
+    "--dataset",
+    "digits",
+)
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """A run sets deterministic algorithms for its process."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def numbers(path: Path) -> Any:
+    """A result without times and host facts."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "provenance")}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    assert store.read(path).digest  # it is whole, and its numbers match its digest
+    return timeless(json.loads(path.read_text()))
+
+
+def all_numbers(results: Path) -> dict[str, Any]:
+    return {str(path.relative_to(results)): numbers(path) for path in store.files(results)}
+
+
+# ---------- in this process
+
+
+def a_job(results: Path, **changes: Any) -> Job:
+    settings: dict[str, Any] = {
+        "methods": ["pfedhn-pc"],
+        "seeds": [1],
+        "clients": 5,
+        "novel_clients": 1,
+        "adapt_visits": 2,
+        "visits": 12,
+        "evaluate_every": 4,
+        "settings": {"pfedhn-pc.local.steps": "2"},
+        "device": "cpu",
+        "checkpoint_every": 0.0,
+    }
+    return Comparison(results=results, **{**settings, **changes}).jobs()[0]
+
+
+def work(a: Job) -> Outcome:
+    return job.work(a, a.results / "no-such-stop-file", os.getpid(), wait=False)
+
+
+def done(a: Job) -> Any:
+    """The numbers of `a`, run to its end."""
+    outcome = work(a)
+    assert outcome.ending == "done", outcome
+    return numbers(store.result_path(a.results, a.spec))
+
+
+class PowerCut(BaseException):
+    """Nothing catches it, as nothing catches a power cut."""
+
+
+def cut(a: Job, rounds: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run `a` until so many rounds are over and checkpointed; the checkpoint."""
+    original = Engine.round
+
+    def round_(engine: Engine, progress: Progress) -> None:
+        if progress.round == rounds:
+            raise PowerCut
+        original(engine, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "round", round_)
+        with pytest.raises(PowerCut):
+            work(a)
+    return store.work_path(a.results, a.spec, "checkpoint")
+
+
+def test_a_cut_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the 7th of 12 rounds only five are left to do; nothing stays behind but the lock."""
+    expected = done(a_job(tmp_path / "straight"))
+    a = a_job(tmp_path / "cut")
+    path = cut(a, 7, monkeypatch)
+    assert job.state_of(a) == "started"
+    rounds, original = [], Engine.round
+
+    def counted(engine: Engine, progress: Progress) -> None:
+        rounds.append(progress.round)
+        original(engine, progress)
+
+    monkeypatch.setattr(Engine, "round", counted)
+    assert done(a) == expected
+    assert rounds == [7, 8, 9, 10, 11]
+    assert not path.exists()
+    assert [file.suffix for file in path.parent.iterdir()] == [".lock"]
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "bit-flipped":
+        path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    elif how == "not-a-checkpoint":
+        path.write_bytes(b"hello")
+    elif how == "a-folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "pickle-bomb":
+        bomb = b"cos\nsystem\n(S'touch " + str(path.parent / "bitten").encode() + b"'\ntR."
+        path.write_bytes(bomb)
+    else:
+        known = {"spec": {}, "code": "", "software": {}, "partition": "", **json.loads(how)}
+        checkpoint.save(path, Progress(server={}), known)
+
+
+@pytest.mark.parametrize(
+    ("how", "warning"),
+    [
+        ("truncated", "damaged"),
+        ("empty", "damaged"),
+        ("bit-flipped", "damaged"),
+        ("not-a-checkpoint", "damaged"),
+        ("pickle-bomb", "damaged"),
+        ("a-folder", "cannot be read"),
+        ("{}", "made with another spec, code, software, partition"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_a_fresh_start_with_a_warning(
+    how: str, warning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = done(a_job(tmp_path / "straight"))
+    a = a_job(tmp_path / "damaged", checkpoint_every=1000.0)
+    path = cut(a_job(tmp_path / "damaged"), 5, monkeypatch)
+    damage(path, how)
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert warning in outcome.warnings[0]
+    assert "starts afresh" in outcome.warnings[0]
+    assert numbers(store.result_path(a.results, a.spec)) == expected
+    assert not (path.parent / "bitten").exists()
+
+
+@pytest.mark.parametrize("key", ["spec", "code", "software", "partition"])
+def test_a_checkpoint_is_used_only_by_the_run_that_it_belongs_to(key: str, tmp_path: Path) -> None:
+    """Each of the four facts is enough to refuse it, and none of them differing is needed to take it."""
+    path, facts = (
+        tmp_path / "checkpoint",
+        {"spec": {"seed": 1}, "code": "a", "software": {"torch": "2"}, "partition": "b"},
+    )
+    checkpoint.save(path, Progress(server={"w": torch.ones(2)}), facts)
+    progress, refusal = checkpoint.load(path, {**facts, key: {"seed": 2}}, torch.device("cpu"))
+    assert progress is None
+    assert refusal == f"it was made with another {key}"
+    progress, refusal = checkpoint.load(path, facts, torch.device("cpu"))
+    assert progress is not None
+    assert refusal == ""
+
+
+def test_a_valid_checksum_does_not_make_a_pickle_welcome(tmp_path: Path) -> None:
+    """A file with the right magic and checksum, but with code to run inside, is refused and its code not run."""
+    import hashlib
+    import io
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "bitten",)
+
+    content = io.BytesIO()
+    torch.save({"belongs_to": {}, "progress": Bomb()}, content)
+    payload = content.getvalue()
+    path = tmp_path / "checkpoint"
+    path.write_bytes(checkpoint.MAGIC + hashlib.sha256(payload).digest() + payload)
+    progress, refusal = checkpoint.load(path, {}, torch.device("cpu"))
+    assert progress is None
+    assert "cannot be loaded" in refusal
+    assert not (tmp_path / "bitten").exists()
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, suffix: str, number: int = errno.ENOSPC) -> None:
+    """Writing any file whose name ends so fails half way, as on a full disk."""
+    original = os.fsync
+
+    def fsync(handle: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if re.sub(r"\.[^.]*\.partial$", "", name).endswith(suffix):
+            os.ftruncate(handle, 100)
+            raise OSError(number, os.strerror(number))
+        original(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks a file's name up in /proc")
+
+
+@linux
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full-disk", "read-only"])
+def test_without_room_for_checkpoints_a_run_goes_on_with_a_warning(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = done(a_job(tmp_path / "straight"))
+    a = a_job(tmp_path / "full")
+    full_disk(monkeypatch, ".checkpoint", number)
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert len(outcome.warnings) == 1
+    assert os.strerror(number) in outcome.warnings[0]
+    assert numbers(store.result_path(a.results, a.spec)) == expected
+
+
+@linux
+def test_without_room_for_the_result_a_run_fails_clearly_and_can_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No half result is left; once there is room the run ends, from its last checkpoint, with the same numbers."""
+    expected = done(a_job(tmp_path / "straight"))
+    a = a_job(tmp_path / "full")
+    with monkeypatch.context() as patch:
+        full_disk(patch, ".json")
+        outcome = work(a)
+    assert outcome.ending == "failed"
+    assert os.strerror(errno.ENOSPC) in outcome.message
+    assert list(store.files(a.results)) == []
+    assert not list(a.results.rglob("*.partial"))
+    assert done(a) == expected
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(BadInput, match=r"results cannot be written to .*file.*; choose another --results"):
+        check_writable(tmp_path / "file" / "results")
+
+
+def test_looking_whether_results_can_be_written_disturbs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that looks at the same time may have taken the trial file away."""
+    original = store.write_bytes
+
+    def write_bytes(path: Path, content: bytes) -> None:
+        original(path, content)
+        path.unlink()
+
+    monkeypatch.setattr(store, "write_bytes", write_bytes)
+    assert comparison.check_writable is check_writable
+    check_writable(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\x00\x01"])
+def test_a_damaged_result_is_made_again(text: str, tmp_path: Path) -> None:
+    a = a_job(tmp_path)
+    expected = done(a)
+    path = store.result_path(a.results, a.spec)
+    path.write_text(text)
+    assert job.state_of(a) == "damaged"
+    assert done(a) == expected
+
+
+def test_a_result_of_another_program_is_made_again(tmp_path: Path) -> None:
+    a = a_job(tmp_path)
+    expected = done(a)
+    path = store.result_path(a.results, a.spec)
+    result = json.loads(path.read_text())
+    result["code"] = "0" * 16
+    result["digest"] = store.digest(result)
+    path.write_text(json.dumps(result))
+    assert job.state_of(a) == "outdated"
+    assert done(a) == expected
+
+
+# ---------- real processes
+
+
+def arguments(
+    results: Path, methods: str = METHODS, visits: int = 80, checkpoint_every: float = 0, jobs: int = 1
+) -> list[str]:
+    """`fedbench run` with one client a round and two steps a visit, so that there are many moments to die at."""
+    settings = [
+        f"--set={name}.{setting}" for name in methods.split(",") for setting in ("clients_per_round=1", "local.steps=2")
+    ]
+    return [
+        *COMMAND,
+        f"--methods={methods}",
+        f"--results={results}",
+        f"--visits={visits}",
+        f"--checkpoint-every={checkpoint_every}",
+        f"--jobs={jobs}",
+        "--clients=5",
+        "--novel-clients=1",
+        "--adapt-visits=2",
+        "--seeds=1,",
+        *settings,
+    ]
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str], status: int = 0) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    return output
+
+
+def wait_for_checkpoint(results: Path, process: subprocess.Popen[str], after: float = 0.0) -> bool:
+    """Wait until a checkpoint is written that is newer than `after`; false where the process ended before."""
+    while process.poll() is None:
+        times = []
+        for path in (results / store.WORK).glob("*.checkpoint"):
+            try:
+                times.append(path.stat().st_mtime)
+            except FileNotFoundError:
+                continue
+        if max(times, default=0.0) > after:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The numbers of an undisturbed run of all METHODS."""
+    results = tmp_path_factory.mktemp("straight")
+    finish(start(arguments(results, checkpoint_every=1000)))
+    found = all_numbers(results)
+    assert len(found) == len(METHODS.split(","))
+    return found
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_with_the_same_numbers(tmp_path: Path, straight: dict[str, Any]) -> None:
+    """SIGKILL at random moments: most a little after a checkpoint, some at any time at all."""
+    moments = random.Random(7)
+    kills = 0
+    while kills < 20:
+        began = time.time()
+        process = start(arguments(tmp_path))
+        if kills % 6 == 5:
+            time.sleep(moments.uniform(0, 4))
+        else:
+            assert wait_for_checkpoint(tmp_path, process, after=began), process.communicate()[0]
+            time.sleep(moments.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+        for path in store.files(tmp_path):  # whatever is there is whole
+            assert numbers(path) == straight[str(path.relative_to(tmp_path))]
+    finish(start(arguments(tmp_path)))
+    assert all_numbers(tmp_path) == straight
+
+
+DRIVER = """
+import os, random, sys
+from pathlib import Path
+import torch
+from fedbench import cli, problem, runner, store
+from fedbench.reporting import compare
+
+arguments, moments = sys.argv[1:], random.Random(11)
+
+
+def live_until(count, share):
+    # the process dies in its count-th write, when that share of the bytes is out, or right before or after the move
+    written, fdopen, replace = [0], os.fdopen, Path.replace
+
+    class Dying:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, content):
+            written[0] += 1
+            if written[0] == count and share < 1:
+                self.file.write(content[: int(share * len(content))])
+                self.file.flush()
+                os._exit(9)
+            return self.file.write(content)
+
+    def dying_replace(self, target):
+        if written[0] == count and 1 <= share < 1.2:
+            os._exit(9)
+        result = replace(self, target)
+        if written[0] == count and share >= 1.2:
+            os._exit(9)
+        return result
+
+    os.fdopen = lambda *args, **kw: Dying(fdopen(*args, **kw)) if args[1] == "wb" else fdopen(*args, **kw)
+    Path.replace = dying_replace
+
+
+deaths = 0
+while True:
+    child = os.fork()
+    if child == 0:
+        live_until(moments.randint(2, 25), moments.uniform(0, 1.4))
+        sys.argv = arguments
+        sys.stdout = open(os.devnull, "w")
+        try:
+            cli.main()
+        except SystemExit as error:
+            os._exit(error.code or 0)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 9:
+        deaths += 1
+        continue
+    print(status, deaths)
+    sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process that is already loaded")
+def test_death_in_the_middle_of_a_write_leaves_the_old_file_or_the_new_one(
+    tmp_path: Path, straight: dict[str, Any]
+) -> None:
+    """Each life ends in a random write, at a random byte or around the move, until one reaches the end."""
+    command = arguments(tmp_path)
+    process = start([sys.executable, "-c", DRIVER, "fedbench", *command[len(COMMAND[:3]) :]])
+    status, deaths = finish(process).splitlines()[-1].split()
+    assert status == "0"
+    assert int(deaths) >= 20
+    assert all_numbers(tmp_path) == straight
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, straight: dict[str, Any]) -> None:
+    """The interval between checkpoints is long: the one that is there is Ctrl-C's."""
+    process = start(arguments(tmp_path, checkpoint_every=1000))
+    progress = tmp_path / store.WORK
+    while not list(progress.glob("*.progress")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    output = finish(process, status=130)
+    assert "the same command goes on from here" in output
+    assert list(progress.glob("*.checkpoint"))
+    assert not list(progress.glob("stop-*"))
+    finish(start(arguments(tmp_path)))
+    assert all_numbers(tmp_path) == straight
+
+
+@pytest.mark.slow
+def test_two_jobs_give_the_bits_of_one(tmp_path: Path, straight: dict[str, Any]) -> None:
+    finish(start(arguments(tmp_path, jobs=2)))
+    assert all_numbers(tmp_path) == straight
+
+
+COUNTED = '''
+"""FedAvg that notes every visit in a file, to see what work is done."""
+
+import os
+from dataclasses import dataclass
+
+from fedbench.methods.fedavg import FedAvg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(FedAvg):
+    """FedAvg."""
+
+    title = "Counted"
+    paper = "none"
+
+    def client_train(self, message, state, batches):
+        handle = os.open(os.path.join(os.path.dirname(__file__), "visits"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, b"visit\\n")
+        os.close(handle)
+        return super().client_train(message, state, batches)
+'''
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_both_end_well(tmp_path: Path) -> None:
+    """Both are started on the same three runs of 60 visits; 180 visits are made, not 360."""
+    plugin = tmp_path / "counted.py"
+    plugin.write_text(COUNTED)
+    results = tmp_path / "results"
+    command = [
+        *COMMAND,
+        f"--methods={plugin}",
+        f"--results={results}",
+        "--visits=60",
+        "--seeds=1,2,3",
+        "--jobs=1",
+        "--clients=5",
+    ]
+    for output in [finish(process) for process in [start(command), start(command)]]:
+        assert "Counted" in output
+    assert len(list(store.files(results))) == 3
+    assert (tmp_path / "visits").read_text().count("visit") == 180
+    output = finish(start(command))
+    assert "3 of 3 runs are done already" in output
+    assert (tmp_path / "visits").read_text().count("visit") == 180
