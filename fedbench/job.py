@@ -84,7 +84,6 @@ def _ctrl_c_left_to(parent: int) -> Iterator[None]:
 def set_up_torch(device: torch.device) -> None:
     """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
     torch.set_num_threads(1)
-    fast.keep_memory()
     torch.use_deterministic_algorithms(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -125,6 +124,7 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     set_up_torch(device)
     method = registry.find_method(job.method)
     problem = prepare(spec, method, registry.find_dataset(job.dataset), job.data_root, device)
+    fast.keep_memory()  # not before, for what loading the data needed is not wanted again
     path = store.work_path(job.results, spec, "checkpoint")
     belongs_to = {
         "spec": spec.model_dump(mode="json"),
