@@ -73,7 +73,7 @@ def run(
     preset: Annotated[
         str,
         typer.Option(
-            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: by then the order of methods shows),"
+            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: the order of methods shows),"
             " paper (5000 visits, 3 seeds: the effort of the pFedHN paper)."
         ),
     ] = "laptop",
@@ -253,6 +253,62 @@ def partition(
     if picture is not None:
         draw(made, data, picture)
         out.print(f"picture: {picture}")
+
+
+@app.command()
+def check(
+    methods: Annotated[list[str], typer.Argument(metavar="METHOD_OR_FILE...", help="Names or files.")],
+) -> None:
+    """Is it a correct federated method? One line a check, on a small synthetic federation, in under a minute."""
+    from fedbench import registry
+    from fedbench.check import each_check
+
+    signs = {"holds": "[green]ok[/]  ", "fails": "[red]FAIL[/]", "declared": "[yellow]dev.[/]"}
+    failed = 0
+    for text in methods:
+        out.print(f"[bold]{registry.find_method(text).name}[/]")
+        for result in each_check(registry.find_method(text)):
+            out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
+            if result.status == "fails":
+                failed += 1
+                out.print(f"expected {result.expected}; seen: {result.seen}", markup=False)
+            else:
+                out.print(result.seen, markup=False, style="dim")
+    if failed:
+        err.print(f"{failed} checks failed")
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    result: Annotated[Path, typer.Argument(help="A result file.")],
+    method: Annotated[str | None, typer.Option(help="The method's file, where it is not found by name.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set's file, where it is not found by name.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Run a stored result again: are the numbers equal, bit for bit, or where do they first differ?"""
+    from fedbench.verify import verify as run_again
+
+    verdict = run_again(result, method=method, dataset=dataset, data_folder=data_root)
+    out.print(str(verdict), markup=False)
+    if not verdict.equal:
+        raise typer.Exit(1)
+
+
+new_app = typer.Typer(no_args_is_help=True, help="Write files to start from.")
+app.add_typer(new_app, name="new")
+
+
+@new_app.command("method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Its name, e.g. my-method.")],
+    folder: Annotated[Path, typer.Option(help="Where to write the file and its test.")] = Path(),
+) -> None:
+    """Write a commented method that passes `fedbench check` as it stands, and a test file for it."""
+    from fedbench.new import new_method as write
+
+    for path in write(name, folder):
+        out.print(f"written: {path}")
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ w <- sum_i (m_i / m) w_i with m_i the client's training samples. Every client is
 Departures from the paper
 
 1. A visit is K local steps on fresh batches, not E epochs, so that all methods do the same work a visit.
-2. The optimizer is the one of the pFedHN experiments (momentum, weight decay, clipping), not plain SGD.
+2. The optimizer is the one of the pFedHN experiments (momentum, weight decay, clipping), not plain SGD. Its rate, not
+   published for FedAvg, was chosen on validation: on CIFAR-10 with 10 clients and 200 visits, one seed, 5e-3 beat 1e-2.
 """
 
 from __future__ import annotations

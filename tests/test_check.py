@@ -5,8 +5,11 @@ The wrong methods are modelled on mistakes found in published code.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -16,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedbench import registry, tree
-from fedbench.check import Lab, parametrize, run_check, sentences
+from fedbench.check import Lab, parametrize, run_check, run_checks, sentences
+from fedbench.errors import BadInput
 from fedbench.local import descend, train
 from fedbench.method import Cohort, Method
 from fedbench.methods.fedavg import FedAvg
@@ -26,6 +30,7 @@ from fedbench.methods.local import Local
 from fedbench.methods.pfedhn import PFedHN
 from fedbench.methods.pfedhn_pc import PFedHNPC
 from fedbench.methods.pfedme import PFedMe
+from fedbench.new import new_method
 from fedbench.registry import Plugin
 from fedbench.tree import Tree
 
@@ -427,7 +432,7 @@ def test_a_declared_deviation_is_reported_with_its_reason() -> None:
     assert "the last one wins" in result.seen
 
 
-def test_a_failing_case_tells_what_was_expected_and_seen(tmp_path: Any) -> None:
+def test_a_failing_case_tells_what_was_expected_and_seen(tmp_path: Path) -> None:
     file = tmp_path / "broken_one.py"
     file.write_text(
         "from dataclasses import dataclass\n"
@@ -448,3 +453,58 @@ def test_the_kit_leaves_the_number_of_threads_alone() -> None:
     before = torch.get_num_threads()
     run_check(lab(FedAvg), "the server changes after a round")
     assert torch.get_num_threads() == before
+
+
+# ---------- fedbench new method
+
+
+def test_a_new_method_keeps_the_contract_as_it_stands(tmp_path: Path) -> None:
+    """And is formatted and linted as the project is."""
+    method, test = new_method("My_Method", tmp_path)
+    assert (method.name, test.name) == ("my_method.py", "test_my_method.py")
+    results = run_checks(registry.find_method(str(method)))
+    assert [result.sentence for result in results if result.status != "holds"] == []
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--config", str(Path(__file__).parent.parent / "pyproject.toml"), str(method), str(test)]
+    assert subprocess.run([*ruff, "check", "--ignore", "D103", *options], check=False).returncode == 0
+    assert subprocess.run([*ruff, "format", "--check", *options], check=False).returncode == 0
+
+
+def test_the_test_file_of_a_new_method_runs(tmp_path: Path) -> None:
+    _, test = new_method("tree", tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-k",
+        "title or hyperparameters",
+        "-p",
+        "no:cacheprovider",
+        str(test),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    new_method("mine", tmp_path)
+    for left in ("mine.py", "test_mine.py"):
+        (tmp_path / "mine.py").unlink(missing_ok=True)
+        (tmp_path / "test_mine.py").unlink(missing_ok=True)
+        (tmp_path / left).write_text("work of weeks")
+        with pytest.raises(BadInput, match="is there already"):
+            new_method("mine", tmp_path)
+        assert [file.read_text() for file in tmp_path.iterdir()] == ["work of weeks"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a.py", "1st", "a--b", "-a", "a-", "a b c!", "é", "x" * 61])
+def test_names_that_are_no_names_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no name for a method"):
+        new_method(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_a_built_in_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'fedavg' already"):
+        new_method("FedAvg", tmp_path)
