@@ -37,7 +37,9 @@ class Display:
         self.live = console.is_terminal or console.is_jupyter
         self.began = self.told = time.monotonic()
         self.first: dict[str, tuple[float, float]] = {}  # when a run was first seen, and its visits then
-        self.ended = 0
+        self.notes: dict[str, Note] = {}
+        self.ended: set[str] = set()
+        self.finished_visits = 0
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -72,46 +74,45 @@ class Display:
         )
 
     def progress(self, notes: dict[str, Note]) -> None:
-        """Show the `notes` of all running jobs."""
+        """Show the `notes` of all running jobs; a note that comes after its job's end is too late."""
+        self.notes = notes = {identity: note for identity, note in notes.items() if identity not in self.ended}
         if self.live:
             for identity, note in notes.items():
                 if identity not in self.tasks:
                     job = self.jobs[identity]
                     self.tasks[identity] = self.bars.add_task(self._name(job), total=job.spec.visits, facts="")
                 self.bars.update(self.tasks[identity], completed=note["visits"], facts=self._facts(identity, note))
-            self._update_total(notes)
+            self._update_total()
         elif time.monotonic() - self.told >= PLAIN_EVERY:
             self.told = time.monotonic()
             for identity, note in notes.items():
                 self.console.print(f"{self._name(self.jobs[identity])}: {self._facts(identity, note)}", highlight=False)
 
-    def _update_total(self, notes: dict[str, Note]) -> None:
+    def _update_total(self) -> None:
         visits = sum(job.spec.visits for job in self.jobs.values())
-        running = sum(note["visits"] for note in notes.values())
-        for note_id, note in notes.items():
-            self.first.setdefault(note_id, (time.monotonic(), note["visits"]))
+        running = sum(note["visits"] for note in self.notes.values())
         done = self.finished_visits + running
         fresh = done - sum(before for _, before in self.first.values())
         spent = time.monotonic() - self.began
         left = f", about {duration(spent / fresh * (visits - done))} left" if fresh > 0 and done < visits else ""
-        self.bars.update(self.total, completed=done, facts=f"{self.ended}/{len(self.jobs)} runs{left}")
-
-    finished_visits = 0
+        self.bars.update(self.total, completed=done, facts=f"{len(self.ended)}/{len(self.jobs)} runs{left}")
 
     def outcome(self, outcome: Outcome) -> None:
         """Show that a job has ended."""
         identity = outcome.job.spec.identity
-        self.ended += 1
+        self.ended.add(identity)
         self.finished_visits += outcome.job.spec.visits if outcome.ending == "done" else 0
         if identity in self.tasks:
             self.bars.remove_task(self.tasks.pop(identity))
+        self.notes.pop(identity, None)
+        self._update_total()
         words = {
             "done": "done",
             "stopped": "stopped, to be continued",
             "failed": f"FAILED: {outcome.message}",
             "busy": "",
         }
-        line = f"{self._name(outcome.job)}: {words[outcome.ending]} ({self.ended}/{len(self.jobs)})"
+        line = f"{self._name(outcome.job)}: {words[outcome.ending]} ({len(self.ended)}/{len(self.jobs)})"
         self.console.print(Text(line, style="red" if outcome.ending == "failed" else ""), highlight=False)
         for warning in outcome.warnings:
             self.console.print(Text(f"{self._name(outcome.job)}: warning: {warning}", style="yellow"))
