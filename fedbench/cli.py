@@ -29,7 +29,7 @@ app = typer.Typer(
     help="Compare personalized federated learning methods, with numbers that reproduce bit for bit.",
     epilog="Begin with [bold]fedbench run[/]: it needs no download and takes a few minutes.",
 )
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a log file is not 80 columns wide
 err = Console(stderr=True, highlight=False)
 
 DataRoot = Annotated[
