@@ -131,6 +131,6 @@ def check_writable(results: Path) -> None:
 
     try:
         write_bytes(results / WORK / "writable", b"")
-        (results / WORK / "writable").unlink()
+        (results / WORK / "writable").unlink(missing_ok=True)  # another process may look at the same time
     except OSError as error:
         raise BadInput(f"results cannot be written to {results}: {error.strerror}; choose another --results") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -196,6 +196,17 @@ def lenet_sgd(
     return {k: t.clone() for k, t in views(w).items()}, {k: t.clone() for k, t in views(v).items()}
 
 
+def _unwritten(like: Tensor) -> Tensor:
+    """Memory of the shape of `like`. Deterministic mode would fill it, lest it be read; here all of it is written."""
+    settings: Any = torch.utils.deterministic  # a module whose attribute is a property, which type checkers do not see
+    filled = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        return torch.empty_like(like)
+    finally:
+        settings.fill_uninitialized_memory = filled
+
+
 def rank_one_sgd(
     weight: Tensor,
     buffer: Tensor,
@@ -213,7 +224,7 @@ def rank_one_sgd(
     The gradient is never formed; its norm is |left| |right|. A chunk of `chunk` entries stays in the cache during its
     four operations, so that main memory is passed once. The arguments are left alone.
     """
-    new_weight, new_buffer = torch.empty_like(weight), torch.empty_like(buffer)
+    new_weight, new_buffer = _unwritten(weight), _unwritten(buffer)
     tensors = weight, buffer, left.unsqueeze(1), new_weight, new_buffer
     rows = max(1, chunk // weight.shape[1])
     right = right * scale

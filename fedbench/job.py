@@ -25,6 +25,7 @@ from fedbench.provenance import provenance, software
 from fedbench.spec import Spec
 
 PROGRESS_EVERY = 0.5  # seconds between two progress files
+LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
 Ending = Literal["done", "stopped", "busy", "failed"]
 
 
@@ -58,13 +59,15 @@ def is_done(job: Job) -> bool:
 
 
 def state_of(job: Job) -> Literal["done", "started", "outdated", "damaged", "missing"]:
-    """What the results folder holds of a job. A result of other code is outdated, and is made again."""
+    """What the results folder holds of a job. A result of another spec or other code is outdated, and is made again."""
     path = store.result_path(job.results, job.spec)
     if path.is_file():
         try:
-            return "done" if store.read(path).code == registry.find_method(job.method).code else "outdated"
+            result = store.read(path)
         except BadInput:
             return "damaged"
+        same = result.spec == job.spec and result.code == registry.find_method(job.method).code
+        return "done" if same else "outdated"
     return "started" if store.work_path(job.results, job.spec, "checkpoint").is_file() else "missing"
 
 
@@ -103,10 +106,15 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
         try:
             job.results.joinpath(store.WORK).mkdir(parents=True, exist_ok=True)
             lock = FileLock(store.work_path(job.results, job.spec, "lock"))
-            with lock.acquire(timeout=-1 if wait else 0):
-                return _work(job, stop_file)
-        except Timeout:
-            return Outcome(job, "busy")
+            while True:
+                try:
+                    with lock.acquire(timeout=LOOK_EVERY if wait else 0):
+                        return _work(job, stop_file)
+                except Timeout:
+                    if not wait:
+                        return Outcome(job, "busy")
+                if stop_file.exists():
+                    return Outcome(job, "stopped")
         except BadInput as error:
             return Outcome(job, "failed", str(error))
         except Exception as error:
@@ -176,6 +184,9 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     store.write(job.results, result)
     for suffix in ("checkpoint", "progress", "error"):
         store.work_path(job.results, spec, suffix).unlink(missing_ok=True)
+    for folder in (path.parent, store.result_path(job.results, spec).parent):
+        for left in folder.glob(f"*{spec.identity}.*.partial"):  # of processes that were killed while they wrote
+            left.unlink(missing_ok=True)
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
 
 

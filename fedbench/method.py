@@ -50,6 +50,8 @@ class Method(ABC):
 
     title: ClassVar[str]  # as it stands in tables
     paper: ClassVar[str]  # authors, title, venue, year
+    # sentences of the contract that the method breaks knowingly, and why: `fedbench check` must find them broken
+    deviations: ClassVar[dict[str, str]] = {}
 
     task: Task
     local: Annotated[SGD, Field(description="local training")] = SGD()

@@ -128,7 +128,10 @@ def _only_class(module: ModuleType, kind: str, text: str) -> type[Any]:
 
 
 def _code_hash(module: ModuleType) -> str:
-    """A hash of what the source says, comments, docstrings and layout aside, and of the plug-ins it imports."""
+    """A hash of what the source computes: comments, docstrings, layout and declared deviations aside.
+
+    The plug-ins that it imports belong to it.
+    """
     digest = hashlib.sha256()
     for source in _sources(module, set()):
         digest.update(repr(_meaning(ast.parse(source))).encode())
@@ -151,14 +154,17 @@ def _sources(module: ModuleType, seen: set[str]) -> Iterator[str]:
 def _meaning(node: object) -> object:
     """A syntax tree as nested tuples without positions, docstrings and empty fields; equal in all Python versions."""
     if isinstance(node, list):
-        return tuple(_meaning(item) for item in node if not _is_docstring(item))
+        return tuple(_meaning(item) for item in node if not _computes_nothing(item))
     if isinstance(node, ast.AST):
         fields = ((name, _meaning(value)) for name, value in ast.iter_fields(node) if value not in (None, [], ""))
         return (type(node).__name__, *fields)
     return node
 
 
-def _is_docstring(node: object) -> bool:
+def _computes_nothing(node: object) -> bool:
+    """Whether a statement is a docstring, or the declaration of deviations from the contract."""
+    if isinstance(node, ast.Assign):
+        return [ast.unparse(target) for target in node.targets] == ["deviations"]
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from uuid import uuid4
 
 from joblib import Parallel, delayed
 
@@ -36,7 +37,8 @@ def run(
     """
     if not jobs:
         return []
-    stop_file = jobs[0].results / store.WORK / f"stop-{os.getpid()}"
+    # not named by the process number, which repeats, and is another's on another host
+    stop_file = jobs[0].results / store.WORK / f"stop-{uuid4().hex}"
     outcomes: dict[str, Outcome] = {}
     with _stop_on_ctrl_c(stop_file), _watch(jobs, outcomes, on_progress):
         for wait in (False, True):

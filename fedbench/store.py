@@ -8,9 +8,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedbench.errors import BadInput
 from fedbench.spec import Scalar, Spec
@@ -27,8 +27,16 @@ class TestScores(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     correct: list[int]
-    total: list[int]
+    total: list[int] = Field(min_length=1)
     loss: list[float]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not len(self.correct) == len(self.total) == len(self.loss):
+            raise ValueError("correct, total and loss must have one value for each client")
+        if not all(0 <= c <= t and t > 0 for c, t in zip(self.correct, self.total, strict=True)):
+            raise ValueError("a client has at least one test row, and none or up to all of them are correct")
+        return self
 
 
 class Row(BaseModel):

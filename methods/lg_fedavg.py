@@ -41,6 +41,7 @@ class LGFedAvg(Method):
 
     title = "LG-FedAvg"
     paper = "Liang et al., Think Locally, Act Globally, arXiv 2001.01523, 2020"
+    deviations = {"message size is constant": "the whole model travels in the FedAvg part, then only the global layers"}
 
     variant: Annotated[Literal["text", "code"], Field(description="which layers are global: see the docstring")] = (
         "text"

@@ -27,6 +27,7 @@ class Local(Method):
 
     title = "Local"
     paper = "baseline without federation, as in Shamsian et al., ICML 2021"
+    deviations = {"the server changes after a round": "there is no server, nothing is sent"}
 
     def server_init(self, rng: torch.Generator) -> Tree:
         return {}

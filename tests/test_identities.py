@@ -541,7 +541,7 @@ def test_pfedhn_is_the_released_training_loop(task: Task, max_norm: float) -> No
 
 
 def test_pfedhn_rows_of_unvisited_clients_decay_and_coast() -> None:
-    """A row never visited follows m <- 0.9 m + wd v, v <- v - lr m from m = 0; one visited goes on with its momentum."""
+    """A row never visited follows m <- 0.9 m + wd v, v <- v - lr m from m = 0; one visited keeps its momentum."""
     task = make_task("mlp")
     method = PFedHN(task=task, hypernetwork=Hypernetwork(**{**vars(SMALL), "weight_decay": 0.1}))
     server = method.server_init(rng())

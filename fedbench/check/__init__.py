@@ -44,6 +44,9 @@ class CheckResult:
     expected: str
     seen: str
 
+    def __str__(self) -> str:
+        return f"{self.status:<8}  {self.sentence}. Expected: {self.expected}. Seen: {self.seen}"
+
 
 def sentences() -> list[str]:
     """The names of all checks, in the order in which they run."""
@@ -65,7 +68,7 @@ def run_check(lab: Lab, sentence: str) -> CheckResult:
     except Broken as error:
         seen, broken = str(error), True
     except Exception as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
-        seen, broken = f"{type(error).__name__}: {error}", True
+        seen, broken = " ".join(f"{type(error).__name__}: {error}".split())[:500], True
     finally:
         torch.set_num_threads(threads)
     if sentence not in declared:
