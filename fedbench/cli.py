@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fedbench.job import Job, Outcome
+    from fedbench.reporting import Report
 
 app = typer.Typer(
     name="fedbench",
@@ -290,7 +291,7 @@ def verify(
     from fedbench.verify import verify as run_again
 
     verdict = run_again(result, method=method, dataset=dataset, data_folder=data_root)
-    out.print(str(verdict), markup=False)
+    out.print(str(verdict), markup=False, soft_wrap=True)
     if not verdict.equal:
         raise typer.Exit(1)
 
@@ -309,6 +310,78 @@ def new_method(
 
     for path in write(name, folder):
         out.print(f"written: {path}")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", help="Folder of the report: see its index.html.")] = Path("reports"),
+    reference: Annotated[
+        str | None, typer.Option(help="Method that others are compared with. Default: each setting's best.")
+    ] = None,
+    figures: Annotated[int, typer.Option(min=0, help="Draw figures for so many settings, those with most runs.")] = 3,
+    partitions: Annotated[bool, typer.Option("--partitions", help="Also draw who holds what; needs the data.")] = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Tables, statistics and figures of what has been run, and one HTML page. Exit status 1: something was left out."""
+    from fedbench.reporting import report as make
+
+    _show(make(results, to, reference=reference, figures=figures, partitions=partitions, data_root=data_root))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
+    preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", help="The report goes to OUT/NAME.")] = Path("reports"),
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
+) -> None:
+    """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
+    from fedbench.experiment import reproduce as make
+
+    _show(
+        make(
+            name,
+            preset=preset,
+            jobs=jobs,
+            device=device,
+            data_root=data_root,
+            results=results,
+            out=to,
+            run=run,
+            console=out,
+        )
+    )
+
+
+def _show(made: Report) -> None:
+    from fedbench.reporting.tables import terminal
+
+    for table in made.tables[:1]:
+        out.print(terminal(table))
+    for text in [*made.warnings, *made.gaps]:
+        err.print(f"warning: {text}", markup=False, soft_wrap=True)
+    out.print(f"report: {made.page}", markup=False, soft_wrap=True)
+    if made.stopped:
+        err.print("stopped; the same command goes on from here")
+    if made.status:
+        raise typer.Exit(made.status)
+
+
+@list_app.command("experiments")
+def list_experiments(
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    data_root: DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
+    from fedbench.experiment import experiments_table
+
+    out.print(experiments_table(preset, data_root=data_root, results=results))
 
 
 def main() -> None:

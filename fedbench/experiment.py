@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -173,7 +173,8 @@ def load(name: str) -> Experiment:
 
 
 def _explain(path: Path, text: str, error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # a key that is not known is the likelier cause where another one is missing
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where = problem["loc"]
     key = ".".join(map(str, where))
     if problem["type"] == "extra_forbidden":
@@ -187,8 +188,13 @@ def _explain(path: Path, text: str, error: ValidationError) -> str:
 
 
 def _known_keys(where: Sequence[str | int]) -> list[str]:
-    parts = {"columns": Column, "presets": Length, "sources": Source, "published": Published}
-    model: type[BaseModel] = parts.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
+    parts: dict[str, type[BaseModel]] = {
+        "columns": Column,
+        "presets": Length,
+        "sources": Source,
+        "published": Published,
+    }
+    model = parts.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
     return [key for key in model.model_fields if key not in ("certainty", "origin") or model is not Published]
 
 
@@ -225,32 +231,37 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
 
 
 def _check(experiment: Experiment) -> None:
-    """What a schema cannot say: names that other parts of the file must know."""
+    """What a schema cannot say: names that other parts of the file must know, and things that belong together."""
     columns = [column.name for column in experiment.columns]
     methods = experiment.method_names
-    for what, key, given in (("column", "columns", columns), ("method", "methods", methods)):
+    for key, given in (("columns", columns), ("methods", methods)):
         for index, name in enumerate(given):
             if name in given[:index]:
-                where = (key, index) if what == "column" else (key,)
-                raise experiment.mistake(where, f"the {what} {name!r} is there twice: remove one")
+                raise experiment.mistake((key, index), f"{name!r} is there twice among the {key}: remove one")
     if not experiment.presets:
         raise experiment.mistake(("presets",), "there is no preset: add [presets.laptop] with visits, seeds, ...")
     for (where, kind, name), known in _references(experiment, columns, methods):
         if name not in known:
             raise experiment.mistake(where, str(unknown_name(kind, name, known)))
-    for column, cells in experiment.published.items():
-        for method, cell in cells.items():
-            where = ("published", column, method)
-            if (cell.mean is None) != bool(cell.absent):
-                raise experiment.mistake(where, "give either a mean with its source, or absent = \"the reason\"")
-            if cell.mean is not None and cell.source is None:
-                raise experiment.mistake(where, f"the value {cell.mean} has no source: add source = NAME")
-            if {"certainty", "origin"} & cell.model_fields_set:
-                raise experiment.mistake(where, "certainty belongs to the source: say it in [sources.NAME]")
-    for column in experiment.columns:
+    for index, column in enumerate(experiment.columns):
         if column.novel_clients >= column.clients:
-            where = ("columns", columns.index(column.name), "novel_clients")
-            raise experiment.mistake(where, f"{column.novel_clients} unseen clients of {column.clients} leave none to train on")
+            hint = f"{column.novel_clients} unseen clients of {column.clients} leave none to train on: ask for fewer"
+            raise experiment.mistake(("columns", index, "novel_clients"), hint)
+    for name, cells in experiment.published.items():
+        for method, cell in cells.items():
+            if hint := _unsound(cell):
+                raise experiment.mistake(("published", name, method), hint)
+
+
+def _unsound(cell: Published) -> str:
+    """What is wrong with a published cell; empty where nothing is."""
+    if (cell.mean is None) != bool(cell.absent):
+        return 'give either a mean with its source, or absent = "the reason"'
+    if cell.mean is not None and cell.source is None:
+        return f"the value {cell.mean} has no source: add source = NAME, and [sources.NAME]"
+    if {"certainty", "origin"} & cell.model_fields_set:
+        return "certainty belongs to the source: say it in [sources.NAME]"
+    return ""
 
 
 def _references(
@@ -305,6 +316,7 @@ class Plan:
     preset: str
     jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
     gaps: Mapping[tuple[str, str], str]
+    titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
 
     @property
@@ -338,6 +350,7 @@ def plan(
         except BadInput as error:
             raise experiment.mistake(("columns", index, "dataset"), str(error)) from None
     found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for text, name in zip(experiment.methods, experiment.method_names, strict=True):
         found[name] = text
         if text.endswith(".py"):
@@ -346,7 +359,7 @@ def plan(
                 raise experiment.mistake(("methods",), f"{text} must lie beside the experiment file, in {folder}")
             found[name] = str(file)
         try:
-            registry.find_method(found[name])
+            titles[name] = registry.find_method(found[name]).cls.title
         except BadInput as error:
             raise experiment.mistake(("methods",), str(error)) from None
     jobs: dict[tuple[str, str], Sequence[Job]] = {}
@@ -382,7 +395,7 @@ def plan(
             continue
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
-    return Plan(experiment, preset, jobs, gaps)
+    return Plan(experiment, preset, jobs, gaps, titles)
 
 
 def reproduce(

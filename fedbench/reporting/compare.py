@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.job import Job
 from fedbench.store import read, result_path
@@ -63,7 +64,16 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
         caption="test accuracy in %, at the round chosen on validation; mean ± standard deviation over seeds",
     )
     table.add_column("method", no_wrap=True)
-    heads = ["client mean", "pooled", "worst decile", *(["unseen"] if unseen else []), "MB/visit", "MB", "s/run", "seeds"]
+    heads = [
+        "client mean",
+        "pooled",
+        "worst decile",
+        *(["unseen"] if unseen else []),
+        "MB/visit",
+        "MB",
+        "s/run",
+        "seeds",
+    ]
     for head in heads:
         table.add_column(head, justify="right")
     expected = pd.Series([job.spec.method for job in jobs]).value_counts()
@@ -76,5 +86,5 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
         cells = [spread(mine[name]) for name in ("client mean", "pooled", "worst decile")]
         cells += [spread(mine["unseen"])] if unseen else []
         cells += [size(mine["MB/visit"].mean()), size(mine["MB"].mean()), f"{mine['seconds'].mean():.0f}", seeds]
-        table.add_row(mine["title"].iloc[0], *cells)
+        table.add_row(Text(mine["title"].iloc[0]), *cells)
     return table

@@ -105,7 +105,11 @@ def _history(rows: Sequence[HistoryRow]) -> dict[str, Floats]:
 def read(path: Path) -> Run:
     """The run stored at `path`. Raises BadInput for a file that is no complete result."""
     result = store.read(path)
-    if any(sum(best.test.total) == 0 or 0 in best.test.total for best in (result.best, result.unseen and result.unseen.best) if best):
+    if any(
+        sum(best.test.total) == 0 or 0 in best.test.total
+        for best in (result.best, result.unseen and result.unseen.best)
+        if best
+    ):
         raise BadInput(f"{path} is not a fedbench result: best.test.total: a client without test rows")
     history = _history(result.history)
     return Run(
@@ -167,7 +171,9 @@ def collect(root: Path) -> Collection:
             left_out.append(f"{run.path} is a second copy of {runs[run.spec.identity].path}")
         else:
             runs[run.spec.identity] = run
-    failures = [Failure(path.stem, path.read_text(errors="replace")) for path in sorted((root / store.WORK).glob("*.error"))]
+    failures = [
+        Failure(path.stem, path.read_text(errors="replace")) for path in sorted((root / store.WORK).glob("*.error"))
+    ]
     return Collection(tuple(runs.values()), tuple(left_out), tuple(failures))
 
 

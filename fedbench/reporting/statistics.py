@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -16,16 +17,16 @@ from fedbench.reporting.runs import Cell, Floats
 
 LEVEL = 0.05  # of the tests
 CONFIDENCE = 0.95  # of the intervals
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 EXPLANATION = (
     "Every number is a test accuracy in percent at the round that validation chose, given as mean ± sample standard "
     "deviation over seeds; a single seed is given without a spread, and n says where seeds are missing. "
-    "Methods are compared in pairs, a pair being one client under one seed, by the mean difference with its "
-    f"{CONFIDENCE:.0%} percentile bootstrap interval ({RESAMPLES} resamples of the pairs, fixed seed) and the two-sided "
-    f"Wilcoxon signed-rank test, whose p-values are corrected by Holm within a column or table (level {LEVEL}). "
-    "Clients of one run share its training, so pairs are not fully independent and intervals over few seeds are rather "
-    "too narrow; the win rate counts a tie as half."
+    "Methods are compared in pairs, a pair being one client under one seed, by the mean difference with "
+    f"its {CONFIDENCE:.0%} percentile bootstrap interval ({RESAMPLES} resamples of the pairs, fixed seed) and the "
+    f"two-sided Wilcoxon signed-rank test, whose p-values are corrected by Holm within a column or table (level "
+    f"{LEVEL}). Clients of one run share its training, so pairs are not fully independent and intervals over "
+    "few seeds are rather too narrow; the win rate counts a tie as half."
 )
 
 
@@ -87,9 +88,19 @@ def difference(pairs: Floats, seeds: int) -> Difference:
             rng=np.random.default_rng(0),
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
-    p = float(stats.wilcoxon(pairs).pvalue) if pairs.any() else 1.0
     wins = float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
-    return Difference(float(pairs.mean()), low, high, p, wins, len(pairs), seeds)
+    return Difference(float(pairs.mean()), low, high, p_value(pairs), wins, len(pairs), seeds)
+
+
+def p_value(pairs: Floats) -> float:
+    """Of Wilcoxon's signed-rank test, two-sided, on paired differences [P]; pairs that tie are left out."""
+    return _p_value(pairs.tobytes())
+
+
+@lru_cache(maxsize=10_000)  # the same pairs are tested for several tables
+def _p_value(pairs: bytes) -> float:
+    values = np.frombuffer(pairs)
+    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -117,6 +128,12 @@ def compare(cells: Mapping[str, Cell], reference: str, unseen: bool = False) -> 
 
 
 def not_worse(cells: Mapping[str, Cell], best: str, unseen: bool = False) -> set[str]:
-    """The cells that are not significantly different from the best one."""
-    compared = compare({name: cell for name, cell in cells.items() if cell.runs}, best, unseen)
-    return {name for name, value in compared.items() if isinstance(value, Difference) and value.p >= LEVEL}
+    """The cells that are not significantly different from the one called `best`; p-values corrected over all.
+
+    A cell with so few pairs that even the clearest outcome (p = 2 / 2^pairs) would not be significant is not among
+    them: nothing can be said of it.
+    """
+    found = {name: paired(cell, cells[best], unseen) for name, cell in cells.items() if name != best and cell.runs}
+    pairs = {name: value for name, value in found.items() if not isinstance(value, str)}
+    p = dict(zip(pairs, holm([p_value(value) for value in pairs.values()]), strict=True))
+    return {name for name in pairs if p[name] >= LEVEL > len(pairs) * 2.0 ** (1 - len(pairs[name]))}

@@ -1,0 +1,322 @@
+"""From cells to tables: which numbers stand where, which is best, and why something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from fedbench.experiment import Published
+from fedbench.reporting.runs import Cell, Run, Setting, make_cell, variant_titles, variants
+from fedbench.reporting.statistics import CONFIDENCE, LEVEL, Difference, compare, not_worse, summary
+from fedbench.reporting.tables import Column, Entry, Table
+
+Metric = Literal["client mean", "pooled"]
+Side = Literal["seen", "unseen"]
+GRID_WIDTH = 8  # settings side by side in one table
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method of a board; `name` chooses its colour."""
+
+    name: str
+    title: str
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that is known in one setting. `name` is the stem of its files."""
+
+    name: str
+    label: str
+    lines: Sequence[Line]
+    published: Mapping[str, Published] = field(default_factory=dict)  # by the method's name
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """By title."""
+        return {line.title: line.cell for line in self.lines}
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those that may be averaged."""
+        return [run for line in self.lines for run in line.cell.runs]
+
+    @property
+    def has_unseen(self) -> bool:
+        """Whether some run had clients that were held out of training."""
+        return any(run.unseen for run in self.runs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the board's tables has to know."""
+        found = []
+        for what, values in (
+            ("versions of fedbench", {run.version for run in self.runs}),
+            ("kinds of device", {run.spec.device for run in self.runs}),
+        ):
+            if len(values) > 1:
+                found.append(f"{self.label}: rows were made with different {what}: {', '.join(sorted(values))}")
+        return found
+
+
+def boards(runs: Sequence[Run]) -> list[Board]:
+    """One board a setting, the one with most runs first."""
+    groups: dict[Setting, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(Setting.of(run.spec), []).append(run)
+    made = []
+    names: set[str] = set()
+    for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
+        expected = max(
+            len({run.spec.seed for run in members if run.spec.method == method})
+            for method in {run.spec.method for run in members}
+        )
+        lines = []
+        for method in sorted({run.spec.method for run in members}):
+            rows = variants([run for run in members if run.spec.method == method])
+            for title, row in zip(variant_titles(rows), rows, strict=True):
+                lines.append(Line(method, title, make_cell(row, expected)))
+        stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
+        name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
+        names.add(name)
+        made.append(Board(name, setting.label(groups), lines))
+    return made
+
+
+# ---------------------------------------------------------------- entries
+
+
+def _gap(cell: Cell) -> Entry:
+    word, colon, why = cell.gap.partition(": ")
+    reason = "; ".join([cell.gap, *cell.differences]) if colon or cell.differences else ""
+    return Entry(gap=word or "not run", reason=reason if why or cell.differences else "", expected=cell.expected)
+
+
+def _entry(cell: Cell, value: Callable[[Run], float | None], missing: str = "-") -> Entry:
+    """Mean and spread of a value of each run; `missing` is the gap where no run has it."""
+    if not cell.runs:
+        return _gap(cell)
+    values = [number for run in cell.runs if (number := value(run)) is not None]
+    if not values:
+        return Entry(gap=missing)
+    found = summary(values)
+    return Entry(found.mean, found.sd, n=found.n, expected=cell.expected)
+
+
+def metric_value(metric: Metric, side: Side) -> Callable[[Run], float | None]:
+    """The accuracy of a run in percent; None where it had no unseen clients."""
+
+    def value(run: Run) -> float | None:
+        scores = run.scores(side == "unseen")
+        if scores is None:
+            return None
+        return scores.pooled if metric == "pooled" else scores.client_mean
+
+    return value
+
+
+def best_of(entries: Mapping[str, Entry], better: Literal["high", "low"]) -> str | None:
+    """The title of the best entry, if there are at least two to choose from."""
+    known = {title: entry.value for title, entry in entries.items() if entry.value is not None}
+    if len(known) < 2:
+        return None
+    return (max if better == "high" else min)(known, key=lambda title: known[title] or 0.0)
+
+
+def _mark(board: Board, entries: dict[str, Entry], side: Side) -> dict[str, Entry]:
+    """With the best accuracy marked, and those that are not significantly different from it."""
+    best = best_of(entries, "high")
+    if best is None:
+        return entries
+    close = not_worse(board.cells, best, side == "unseen")
+    return {t: replace(entry, best=t == best, close=t in close) for t, entry in entries.items()}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def grids(
+    all_boards: Sequence[Board], metrics: Sequence[Metric] = ("client mean", "pooled"), quoted: Metric | None = None
+) -> list[Table]:
+    """Methods by settings, one table for each metric, and for seen and unseen clients.
+
+    Published values stand in the table of the metric `quoted` for seen clients.
+    """
+    made = []
+    chunks = [all_boards[i : i + GRID_WIDTH] for i in range(0, len(all_boards), GRID_WIDTH)]
+    for number, chunk in enumerate(chunks):
+        for side in ("seen", "unseen") if any(board.has_unseen for board in chunk) else ("seen",):
+            for metric in metrics:
+                part = f"-{number + 1}" if len(chunks) > 1 else ""
+                name = f"accuracy-{metric.replace(' ', '-')}-{side}{part}"
+                made.append(_grid(name, chunk, metric, side, quoted == metric and side == "seen"))
+    return made
+
+
+def _grid(name: str, chunk: Sequence[Board], metric: Metric, side: Side, quote: bool) -> Table:
+    titles = list(dict.fromkeys(line.title for board in chunk for line in board.lines))
+    columns = []
+    for board in chunk:
+        value = metric_value(metric, side)
+        entries = {line.title: _entry(line.cell, value, "no unseen clients") for line in board.lines}
+        entries = _mark(board, entries, side)
+        if quote:
+            entries = {
+                line.title: replace(entries[line.title], published=board.published.get(line.name))
+                for line in board.lines
+            }
+        columns.append([entries.get(title, Entry(gap="not run")) for title in titles])
+    about = {"client mean": "mean over clients", "pooled": "pooled over all samples"}[metric]
+    return Table(
+        name=name,
+        title=f"Accuracy on {side} clients, {about}",
+        caption="Test accuracy in %, mean ± standard deviation over seeds.",
+        columns=[Column(board.label) for board in chunk],
+        rows=[(title, [column[i] for column in columns]) for i, title in enumerate(titles)],
+        notes=[note for board in chunk for note in board.notes],
+    )
+
+
+def measures(board: Board) -> Table:
+    """Methods by everything that was measured in one setting."""
+    shown: list[tuple[Column, Callable[[Run], float | None], Side | None]] = [
+        (Column("client mean, %"), metric_value("client mean", "seen"), "seen"),
+        (Column("pooled, %"), metric_value("pooled", "seen"), "seen"),
+        (Column("worst decile, %"), lambda run: run.seen.worst_decile, None),
+        (Column("sd over clients, %", better="low"), lambda run: run.seen.client_sd, None),
+    ]
+    if board.has_unseen:
+        shown += [
+            (Column("unseen, client mean, %"), metric_value("client mean", "unseen"), "unseen"),
+            (Column("unseen, pooled, %"), metric_value("pooled", "unseen"), "unseen"),
+        ]
+    shown += [
+        (Column("best at visit", 0, None), lambda run: run.best_visits, None),
+        (Column("MB / visit", 3, None, significant=True), lambda run: run.megabytes_per_visit, None),
+        (Column("MB / run", 3, None, significant=True), lambda run: run.megabytes, None),
+        (Column("seconds / run", 3, None, significant=True), lambda run: run.seconds, None),
+    ]
+    by_column = []
+    for column, value, side in shown:
+        entries = {line.title: _entry(line.cell, value, "none") for line in board.lines}
+        if side is not None:
+            entries = _mark(board, entries, side)
+        elif column.better and (best := best_of(entries, column.better)):
+            entries[best] = replace(entries[best], best=True)
+        if column.better is None:  # a spread of costs is of no interest
+            entries = {title: replace(entry, sd=None) for title, entry in entries.items()}
+        by_column.append(entries)
+    return Table(
+        name=f"{board.name}-measures",
+        title=board.label,
+        caption="Test accuracy at the round chosen on validation, mean ± standard deviation over seeds; costs: means.",
+        columns=[column for column, _, _ in shown],
+        rows=_rows(board, by_column),
+        notes=board.notes,
+    )
+
+
+def _rows(board: Board, by_column: Sequence[Mapping[str, Entry]]) -> list[tuple[str, list[Entry]]]:
+    """A row tells why it is empty in its first column only."""
+    return [
+        (
+            line.title,
+            [replace(e[line.title], reason="") if i else e[line.title] for i, e in enumerate(by_column)],
+        )
+        for line in board.lines
+    ]
+
+
+def pick_reference(board: Board, wanted: str | None) -> str | None:
+    """The title of the line to compare with: that of the method `wanted`, else the best client mean."""
+    filled = [line for line in board.lines if line.cell.runs]
+    for line in filled:
+        if wanted in (line.name, line.title):
+            return line.title
+    if wanted is not None:
+        return None
+    return best_of({line.title: _entry(line.cell, metric_value("client mean", "seen")) for line in filled}, "high")
+
+
+def difference_table(board: Board, wanted: str | None = None, side: Side = "seen") -> Table | None:
+    """Every method less a reference method, paired; None where there is nothing to compare."""
+    reference = pick_reference(board, wanted)
+    if reference is None:
+        return None
+    cells = {line.title: line.cell for line in board.lines if line.cell.runs}
+    found = compare(cells, reference, side == "unseen")
+    columns = [
+        Column("difference, points", signed=True),
+        Column("p (Holm)", 2, None, significant=True),
+        Column("clients won, %", 0, None),
+        Column("pairs", 0, None),
+        Column("seeds", 0, None),
+    ]
+    rows = []
+    for line in board.lines:
+        if line.title == reference or line.title not in cells:
+            continue
+        value = found[line.title]
+        if isinstance(value, Difference):
+            entries = [
+                Entry(value.mean, low=value.low, high=value.high),
+                Entry(value.p),
+                Entry(100 * value.wins),
+                Entry(value.pairs),
+                Entry(value.seeds),
+            ]
+        else:
+            entries = [Entry(gap="-", reason=value)] + [Entry(gap="-")] * 4
+        rows.append((line.title, entries))
+    if not rows:
+        return None
+    return Table(
+        name=f"{board.name}-differences{'-unseen' if side == 'unseen' else ''}",
+        title=f"{board.label}: difference to {reference}" + (" on unseen clients" if side == "unseen" else ""),
+        caption=(
+            f"Per-client test accuracy less that of {reference}, in percentage points, with a {CONFIDENCE:.0%} "
+            f"bootstrap interval; Wilcoxon signed-rank p with Holm's correction (significant below {LEVEL}); "
+            "share of clients on which the method is better, ties as half."
+        ),
+        columns=columns,
+        rows=rows,
+        notes=board.notes,
+    )
+
+
+def communication(board: Board, metric: Metric, target: float | None) -> Table:
+    """What each method moves, and how much until its validation accuracy first reaches `target` percent."""
+    curve = "accuracy" if metric == "pooled" else "client_mean"
+
+    def price(run: Run) -> float | None:
+        if target is None:
+            return None
+        reached = np.flatnonzero(run.history[curve] >= target)
+        return float(run.history["megabytes"][reached[0]]) if len(reached) else None
+
+    shown: list[tuple[Column, Callable[[Run], float | None]]] = [
+        (Column(f"{metric}, %"), metric_value(metric, "seen")),
+        (Column("MB / visit", 3, None, significant=True), lambda run: run.megabytes_per_visit),
+        (Column("MB / run", 3, None, significant=True), lambda run: run.megabytes),
+        (Column("MB until best", 3, None, significant=True), lambda run: run.best_megabytes),
+    ]
+    if target is not None:
+        shown.append((Column(f"MB until {target:g} %", 3, None, significant=True), price))
+    by_column = []
+    for column, value in shown:
+        entries = {line.title: _entry(line.cell, value, "not reached") for line in board.lines}
+        costs = {title: replace(entry, sd=None) for title, entry in entries.items()}
+        by_column.append(_mark(board, entries, "seen") if column.better else costs)
+    return Table(
+        name=f"{board.name}-communication",
+        title=f"Communication: {board.label}",
+        caption="Traffic in both directions in MB (10^6 bytes), means over seeds (of a target: those that reach it).",
+        columns=[column for column, _ in shown],
+        rows=_rows(board, by_column),
+        notes=board.notes,
+    )

@@ -1,0 +1,48 @@
+"""Pictures of who holds which classes. They need the data and torch, which other parts of a report do without."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbench.errors import BadInput
+from fedbench.reporting.boards import Board
+from fedbench.reporting.figures import Picture
+
+
+def pictures(boards: Sequence[Board], data_root: Path | None = None) -> tuple[list[Picture], list[str]]:
+    """A picture of each board's partition, under the first seed; a sentence for each that could not be made."""
+    from fedbench.dataset import data_root as find_root
+    from fedbench.partition import picture
+    from fedbench.problem import load_data, make_partition
+
+    made: list[Picture] = []
+    missing: list[str] = []
+    for board in boards:
+        if not board.runs:
+            continue
+        run = board.runs[0]
+        spec = run.spec
+        root = find_root(data_root)
+        try:
+            partition = make_partition(spec.dataset, root, spec.partition, spec.clients, spec.seed)
+            data = load_data(spec.dataset, root)
+        except BadInput as error:
+            missing.append(f"no picture of the partition of {board.label}: {error}")
+            continue
+        if partition.checksum() != run.partition:
+            missing.append(
+                f"no picture of the partition of {board.label}: these data give another one than the runs had"
+            )
+            continue
+        files = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("png", "pdf"):
+                path = Path(folder) / f"partition.{kind}"
+                picture(partition, data, path)
+                files[kind] = path.read_bytes()
+        title = f"Who holds what: {board.label}"
+        caption = f"Training rows of each client and class, seed {spec.seed}, partition {spec.partition}."
+        made.append(Picture(f"{board.name}-partition", title, caption, files))
+    return made, missing

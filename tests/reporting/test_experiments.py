@@ -1,0 +1,251 @@
+"""Experiment files: what they say, mistakes in them, and running one end to end on the digits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedbench import experiment, store
+from fedbench.errors import BadInput
+from fedbench.experiment import line_of, load, plan, reproduce, status
+from fedbench.reporting import tables as forms
+
+MINE = """\
+title = "Mine"
+paper = "none"
+caption = "Two methods on the digits."
+metric = "pooled"
+tables = ["grid", "measures", "differences", "communication"]
+figures = ["front"]
+target = 60.0
+methods = ["fedavg", "local"]
+
+[presets.smoke]
+visits = 20
+seeds = 2
+evaluate_every = 10
+
+[[columns]]
+name = "digits-10"
+label = "Digits, 10 clients"
+dataset = "digits"
+clients = 10
+
+[[columns]]
+name = "digits-5"
+label = "Digits, 5 clients"
+dataset = "digits"
+clients = 5
+not_applicable = { local = "only to see a gap" }
+
+[settings]
+"fedavg.local.lr" = 0.01
+
+[sources.memory]
+text = "remembered, unverified"
+certainty = "remembered"
+
+[published.digits-10]
+fedavg = { mean = 50.0, std = 1.0, source = "memory" }
+local = { absent = "not recalled" }
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE)
+    return path
+
+
+# ---------------------------------------------------------------- the files of the package
+
+
+def test_the_package_has_them() -> None:
+    assert {"table1", "curves", "communication"} <= set(experiment.names())
+
+
+@pytest.mark.parametrize("name", experiment.names())
+def test_every_file_loads_and_every_cell_can_be_planned(name: str, tmp_path: Path) -> None:
+    loaded = load(name)
+    assert set(loaded.presets) == {"smoke", "laptop", "paper"}
+    made = plan(loaded, "paper", data_root=tmp_path, results=tmp_path, device="cpu", check_data=False)
+    assert not [why for why in made.gaps.values() if why.startswith("cannot")]
+    assert len(made.jobs) == len(loaded.columns) * len(loaded.methods)
+    assert {job.spec.visits for job in made.all_jobs} == {5000}
+    assert len(made.all_jobs) == 3 * len(made.jobs)
+
+
+def test_table1_has_the_cells_of_the_paper() -> None:
+    table1 = load("table1")
+    assert [column.name for column in table1.columns] == [
+        *(f"cifar{kind}-{n}" for kind in (10, 100) for n in (10, 50, 100)),
+        "omniglot-50",
+    ]
+    eight = {"local", "fedavg", "per-fedavg", "fedper", "pfedme", "lg-fedavg", "pfedhn", "pfedhn-pc"}
+    assert set(table1.methods) == eight | {"fedavg-ft"}
+    assert all(set(cells) == eight for cells in table1.published.values())
+
+
+def test_only_what_was_seen_is_called_verified() -> None:
+    """Three cells were seen whole in a public source, and of five the mean."""
+    cells = {(column, method): cell for column, row in load("table1").published.items() for method, cell in row.items()}
+    verified = {key: (c.mean, c.std) for key, c in cells.items() if c.mean is not None and c.certainty == "verified"}
+    assert verified == {
+        ("cifar10-50", "pfedhn"): (88.38, 0.29),
+        ("cifar10-50", "pfedhn-pc"): (90.08, 0.63),
+        ("cifar100-50", "pfedhn"): (59.48, 0.67),
+    }
+    assert {key: cell.mean for key, cell in cells.items() if cell.certainty == "mean-seen"} == {
+        ("cifar10-10", "pfedhn-pc"): 92.47,
+        ("cifar10-100", "pfedhn-pc"): 88.09,
+        ("cifar100-10", "pfedhn-pc"): 68.15,
+        ("cifar100-50", "pfedhn-pc"): 60.17,
+        ("cifar100-100", "pfedhn"): 53.24,
+    }
+    absent = {key for key, cell in cells.items() if cell.mean is None}
+    assert {method for column, method in absent if column != "omniglot-50"} == {"per-fedavg"}
+    assert all(cell.absent for key, cell in cells.items() if key in absent)
+    assert "marked" in load("table1").caption
+
+
+def test_reading_imports_no_torch() -> None:
+    code = "import sys; from fedbench.experiment import load; load('table1'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def number(text: str, part: str) -> int:
+    return next(i for i, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('dataset = "digits"\nclients = 10', 'dataset = "digits"\nclient = 10', "Did you mean 'clients'"),
+        ("clients = 10\n", "clients = 0\n", "greater than or equal to 1"),
+        ("visits = 20", "visits = twenty", "not TOML"),
+        ("visits = 20", 'visits = "20"', "valid integer"),
+        ('metric = "pooled"', 'metric = "mean"', "'pooled' or 'client-mean'"),
+        ('name = "digits-10"', 'name = "../../etc"', "pattern"),
+        ('methods = ["fedavg", "local"]', 'methods = ["../evil.py"]', "pattern"),
+        ('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "fedavg"]', "twice"),
+        ("[published.digits-10]", "[published.digits-11]", "Did you mean 'digits-10'"),
+        ("fedavg = { mean", "fedavgg = { mean", "Did you mean 'fedavg'"),
+        ('source = "memory" }', 'source = "memroy" }', "Did you mean 'memory'"),
+        ('std = 1.0, source = "memory" }', "std = 1.0 }", "no source"),
+        ("mean = 50.0", "mean = 150.0", "less than or equal to 100"),
+        ('absent = "not recalled"', "std = 1.25", "give either a mean"),
+        ('certainty = "remembered"', 'certainty = "sure"', "'verified', 'mean-seen' or 'remembered'"),
+        ('"fedavg.local.lr" = 0.01', '"fedavgg.local.lr" = 0.01', "Did you mean 'fedavg'"),
+        ("clients = 5", "clients = 5\nnovel_clients = 5", "leave none"),
+    ],
+)
+def test_a_mistake_is_answered_with_its_line_and_the_remedy(mine: Path, old: str, new: str, message: str) -> None:
+    assert old in MINE
+    text = MINE.replace(old, new, 1)
+    mine.write_text(text)
+    with pytest.raises(BadInput, match="line") as error:
+        load(str(mine))
+    expected = number(text, new.splitlines()[-1])
+    assert f"line {expected}:" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_missing_key_is_named(mine: Path) -> None:
+    mine.write_text(MINE.replace('metric = "pooled"\n', ""))
+    with pytest.raises(BadInput, match="the key metric is missing"):
+        load(str(mine))
+
+
+def test_unknown_names_are_answered_with_the_nearest(mine: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="Did you mean 'table1'"):
+        load("tabel1")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load(str(tmp_path / "none.toml"))
+    with pytest.raises(BadInput, match="Known: smoke"):
+        load(str(mine)).length("laptop")
+    mine.write_text(MINE.replace('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "fedperr"]'))
+    with pytest.raises(BadInput, match=r"line 8: there is no method called 'fedperr'. Did you mean 'fedper'"):
+        plan(load(str(mine)), "smoke")
+    mine.write_text(MINE.replace('dataset = "digits"', 'dataset = "digit"', 1))
+    with pytest.raises(BadInput, match=r"line 18: there is no dataset called 'digit'"):
+        plan(load(str(mine)), "smoke")
+
+
+def test_a_method_file_must_lie_beside_the_experiment(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "own.py").write_text("")
+    (tmp_path / "own.py").symlink_to(tmp_path / "elsewhere" / "own.py")
+    mine.write_text(MINE.replace('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "./own.py"]'))
+    with pytest.raises(BadInput, match="must lie beside the experiment file"):
+        plan(load(str(mine)), "smoke")
+
+
+def test_lines() -> None:
+    text = 'a = 1\n[b]\n[[c]]\nd = 1\n[[c]]\n"x.y" = 2\nd.e = 3\n'
+    assert line_of(text, ("a",)) == 1
+    assert line_of(text, ("b", "missing")) == 2
+    assert line_of(text, ("c", 0, "d")) == 4
+    assert line_of(text, ("c", 1, "x.y")) == 6
+    assert line_of(text, ("c", 1, "d", "e")) == 7
+
+
+# ---------------------------------------------------------------- end to end
+
+
+@pytest.mark.slow
+def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from fedbench.methods.fedavg import FedAvg\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Own(FedAvg):\n"
+        "    title = 'Own'\n"
+        "    paper = 'none'\n"
+        "    def server_init(self, rng):\n"
+        "        raise RuntimeError('broken on purpose')\n"
+    )
+    mine.write_text(MINE.replace('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "./own.py"]'))
+    results, out = tmp_path / "results", tmp_path / "out"
+    before = status(str(mine), "smoke", results=results)
+    assert (before.runs, before.done, before.seconds_left) == (10, 0, None)
+    made = reproduce(str(mine), preset="smoke", jobs=1, results=results, out=out, device="cpu")
+    assert made.out == out / "mine"
+    assert made.status == 1, "a run failed"
+    assert len(made.runs) == 6
+    rows = dict(made.tables[0].rows)
+    assert rows["FedAvg"][0].n == 2
+    assert forms.quoted(rows["FedAvg"][0]).startswith("50.00 ± 1.00 ? (")
+    assert (rows["Local"][1].gap, rows["Own"][0].gap) == ("not applicable", "failed")
+    assert rows["Own"][0].reason == "failed: RuntimeError: broken on purpose"
+    assert "broken on purpose" in made.page.read_text()
+    assert [picture.name for picture in made.pictures] == [
+        "digits-10-front",
+        "digits-5-front",
+        "digits-10-partition",
+        "digits-5-partition",
+    ]
+    after = status(str(mine), "smoke", results=results)
+    assert after.done == 6
+    assert after.seconds_left is not None
+    times = {path: path.stat().st_mtime_ns for path in store.files(results)}
+    next(iter(times)).unlink()
+    again = reproduce(str(mine), preset="smoke", jobs=1, results=results, out=out, device="cpu")
+    assert len(again.runs) == 6
+    changed = [path for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert changed == [next(iter(times))], "only what was missing is run"
+
+
+def test_a_data_set_that_is_not_there_is_a_gap(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *a: (_ for _ in ()).throw(OSError("no network")))
+    mine.write_text(MINE.replace('dataset = "digits"\nclients = 5', 'dataset = "mnist"\nclients = 5'))
+    made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")
+    assert made.gaps["digits-5", "fedavg"].startswith("cannot be run: ")
+    assert "mnist.npz is missing" in made.gaps["digits-5", "fedavg"]
+    assert ("digits-10", "fedavg") in made.jobs

@@ -1,0 +1,412 @@
+"""Statistics against values computed by hand, tables in all their forms, refusals, figures, scale."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedbench import store
+from fedbench.errors import BadInput
+from fedbench.experiment import Published
+from fedbench.reporting import report
+from fedbench.reporting import tables as forms
+from fedbench.reporting.boards import best_of, boards, communication, difference_table, grids, measures
+from fedbench.reporting.figures import _spread, curve, draw, on_front, styles
+from fedbench.reporting.runs import Cell, collect, make_cell, read
+from fedbench.reporting.statistics import compare, difference, holm, not_worse, p_value, paired, summary
+from fedbench.reporting.tables import Column, Entry, Table
+
+Maker = Callable[..., store.Result]
+
+
+def put(root: Path, *results: store.Result) -> Path:
+    for result in results:
+        store.write(root, result)
+    return root
+
+
+def cell_of(root: Path, *results: store.Result) -> Cell:
+    return make_cell([read(store.write(root, result)) for result in results], len(results))
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_mean_and_sample_standard_deviation() -> None:
+    """Of 80, 82, 87: mean 83; squares 9 + 1 + 16 = 26 over n - 1 = 2 is 13."""
+    found = summary([80, 82, 87])
+    assert (found.mean, found.n) == (83, 3)
+    assert found.sd == pytest.approx(13**0.5)
+
+
+def test_one_seed_has_no_spread(tmp_path: Path, make: Maker) -> None:
+    assert summary([80.0]).sd is None
+    board = boards(collect(put(tmp_path, make("fedavg", correct=[8, 6]))).runs)[0]
+    text = forms.markdown(measures(board))
+    assert "70.00" in text
+    assert "70.00 ±" not in text
+
+
+def test_holm_by_hand() -> None:
+    """Sorted .01 .02 .03 .04 times 4 3 2 1 is .04 .06 .06 .04, made monotone .04 .06 .06 .06."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_wilcoxon_by_hand() -> None:
+    """Six differences of one sign and different sizes: 2 of the 2^6 sign patterns are as extreme."""
+    assert p_value(np.array([1.0, 2, 3, 4, 5, 6])) == pytest.approx(2 / 64)
+    assert p_value(np.zeros(5)) == 1
+
+
+def test_difference_by_hand() -> None:
+    """Of 2, 0, -1, 3: mean 1; two wins, one tie and one loss of four are 62.5 %."""
+    found = difference(np.array([2.0, 0, -1, 3]), 2)
+    assert found.mean == 1
+    assert found.wins == 0.625
+    assert (found.pairs, found.seeds) == (4, 2)
+    assert found.low is not None
+    assert found.high is not None
+    assert -1 <= found.low < 1 < found.high <= 3
+    assert found == difference(np.array([2.0, 0, -1, 3]), 2), "the bootstrap is seeded"
+    assert difference(np.array([2.0]), 1).low is None
+
+
+def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
+    """For many pairs the interval is mean ± 1.96 sd / sqrt(n), here ± 1.96 / 20."""
+    pairs = np.random.default_rng(1).normal(0, 1, 400)
+    pairs = (pairs - pairs.mean()) / pairs.std()
+    found = difference(pairs, 1)
+    assert found.low == pytest.approx(-1.96 / 20, rel=0.1)
+    assert found.high == pytest.approx(1.96 / 20, rel=0.1)
+
+
+def test_pairs_are_clients_of_common_seeds(tmp_path: Path, make: Maker) -> None:
+    ours = cell_of(tmp_path, make("fedper", 42, correct=[8, 6]), make("fedper", 27, correct=[7, 7]))
+    theirs = cell_of(tmp_path, make("fedavg", 42, correct=[5, 6]), make("fedavg", 13, correct=[1, 1]))
+    assert isinstance(pairs := paired(ours, theirs), np.ndarray)
+    assert pairs.tolist() == pytest.approx([30, 0])
+    alone = cell_of(tmp_path, make("fedavg", 13, correct=[5, 6]))
+    assert paired(ours, alone) == "not paired: no seed in common"
+    other = cell_of(tmp_path, make("local", 42, correct=[5, 6], partition="other rows"))
+    assert "other rows" in str(paired(ours, other))
+
+
+def test_not_significantly_worse_and_too_few_pairs(tmp_path: Path, make: Maker) -> None:
+    """`level` wins and loses by turns; `behind` always loses; `few` shares one client only, and nothing can be said."""
+    best = cell_of(tmp_path, make("fedper", correct=[9, 8] * 6))
+    level = cell_of(tmp_path, make("fedavg", correct=[8, 9] * 6))
+    behind = cell_of(tmp_path, make("local", correct=[3, 2] * 6))
+    cells = {"best": best, "level": level, "behind": behind}
+    assert not_worse(cells, "best") == {"level"}
+    one = {name: cell_of(tmp_path / "one", make(name, correct=[5])) for name in ("fedavg", "local")}
+    assert not_worse(one, "local") == set()
+    assert set(compare(cells, "best")) == {"level", "behind"}
+
+
+def test_worst_decile_and_spread_over_clients(tmp_path: Path, make: Maker) -> None:
+    """Clients at 0, 10, ..., 100 %: the first decile is 10; the variance (2 * (2500 + 1600 + 900 + 400 + 100)) / 10
+    = 1100."""
+    run = read(store.write(tmp_path, make(correct=range(11))))
+    assert run.seen.worst_decile == pytest.approx(10)
+    assert run.seen.client_sd == pytest.approx(1100**0.5)
+    assert (run.seen.client_mean, run.seen.pooled) == (50, 50)
+
+
+# ---------------------------------------------------------------- tables
+
+GOLD = Published(mean=88.38, std=0.29, source="x", certainty="verified", origin="seen there")
+VAGUE = Published(mean=51.42, std=2.41, source="y", certainty="remembered", origin="remembered, unverified")
+TABLE = Table(
+    name="t",
+    title="50% of A_B & co",
+    caption="Accuracy in %.",
+    columns=[Column("CIFAR-10 | 50"), Column("other")],
+    rows=[
+        ("pFedHN", [Entry(88.0, 0.5, n=3, expected=3, best=True, published=GOLD), Entry(1.0, n=1, expected=3)]),
+        (
+            "Fed_Avg",
+            [
+                Entry(50.0, 1.0, n=3, expected=3, close=True, published=VAGUE),
+                Entry(gap="failed", reason="failed: out of memory"),
+            ],
+        ),
+    ],
+)
+
+
+def test_markdown() -> None:
+    text = forms.markdown(TABLE)
+    assert "| pFedHN | **88.00 ± 0.50** | 1.00 (n=1 of 3) |" in text
+    assert "| published | 88.38 ± 0.29 (\u22120.38) |  |" in text
+    assert "| Fed\\_Avg | 50.00 ± 1.00 ≈ | failed |" in text
+    assert "51.42 ± 2.41 ? (\u22121.42)" in text
+    assert "remembered and unverified" in text
+    assert "failed: out of memory" in text
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert widths == {4}
+
+
+def test_csv_has_every_number() -> None:
+    rows = list(csv.DictReader(io.StringIO(forms.as_csv(TABLE))))
+    assert [(row["row"], row["column"]) for row in rows][:2] == [("pFedHN", "CIFAR-10 | 50"), ("pFedHN", "other")]
+    assert float(rows[0]["difference"]) == pytest.approx(-0.38)
+    assert (rows[0]["certainty"], rows[2]["certainty"], rows[2]["not_worse"]) == ("verified", "remembered", "1")
+    assert (rows[3]["value"], rows[3]["gap"]) == ("", "failed")
+
+
+def test_latex_is_escaped_and_balanced() -> None:
+    text = forms.latex(TABLE)
+    assert r"50\% of A\_B \& co" in text
+    assert r"Fed\_Avg & 50.00 $\pm$ 1.00 $\approx$ & failed \\" in text
+    assert r"\textbf{88.00 $\pm$ 0.50}" in text
+    for begin in re.findall(r"\\begin\{(\w+)\}", text):
+        assert text.count(rf"\begin{{{begin}}}") == text.count(rf"\end{{{begin}}}")
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert forms.tex("中") == "?"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex: apt-get install texlive-latex-base")
+def test_latex_compiles(results: Path, tmp_path: Path) -> None:
+    made = report(results, tmp_path / "out", figures=0)
+    (made.out / "tables" / "t.tex").write_text(forms.latex(TABLE))
+    document = made.out / "tables" / "all.tex"
+    document.write_text(document.read_text().replace(r"\end{document}", r"\input{t}" + "\n" + r"\end{document}"))
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=document.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_terminal() -> None:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=100)
+    console.print(forms.terminal(TABLE))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "88.00 ± 0.50" in text
+    assert "51.42 ± 2.41 ? (\u22121.42)" in text
+
+
+def test_numbers() -> None:
+    assert forms.number(-1.005, Column("", signed=True)) == "\u22121.00"
+    assert forms.number(1234.5, Column("", 3, significant=True)) == "1,234"
+    assert forms.number(0.01928, Column("", 3, significant=True)) == "0.0193"
+
+
+def test_seen_and_unseen_client_mean_and_pooled(results: Path) -> None:
+    found = {table.name: table for table in grids(boards(collect(results).runs))}
+    assert set(found) == {f"accuracy-{m}-{s}" for m in ("client-mean", "pooled") for s in ("seen", "unseen")}
+    runs = [read(path) for path in store.files(results)]
+    pfedhn = [run.unseen.pooled for run in runs if run.spec.method == "pfedhn" and run.unseen]
+    row = dict(found["accuracy-pooled-unseen"].rows)["pFedHN"][0]
+    assert row.value == pytest.approx(np.mean(pfedhn))
+    assert row.sd == pytest.approx(np.std(pfedhn, ddof=1))
+    assert sum(entry.best for _, (entry,) in found["accuracy-pooled-seen"].rows) == 1
+
+
+def test_a_missing_seed_is_shown(results: Path) -> None:
+    next(path for path in store.files(results) if "pfedhn" in path.parts).unlink()
+    row = dict(measures(boards(collect(results).runs)[0]).rows)["pFedHN"]
+    assert "(n=2 of 3)" in forms.body(row[0], Column(""))
+
+
+def test_differences_are_to_the_chosen_reference(results: Path) -> None:
+    board = boards(collect(results).runs)[0]
+    table = difference_table(board, "fedavg")
+    assert table is not None
+    assert "difference to FedAvg" in table.title
+    first = dict(table.rows)["pFedHN"]
+    assert first[0].value is not None
+    assert first[0].value > 20
+    assert first[3].value == 60
+    assert difference_table(board, "nonesuch") is None
+
+
+def test_communication(results: Path) -> None:
+    table = communication(boards(collect(results).runs)[0], "pooled", 60.0)
+    rows = dict(table.rows)
+    assert rows["pFedHN"][1].value == pytest.approx(2 * 484728 / 1e6)
+    assert rows["pFedHN"][2].value == pytest.approx(1000 * 2 * 484728 / 1e6)
+    assert rows["FedAvg"][4].gap == "not reached"
+    reached = rows["pFedHN"][4].value
+    assert reached is not None
+    assert 0 < reached < 969.456
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_mixed_versions_are_refused(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make(seed=42), make(seed=27, version="0.2.0"), make("local"))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    assert made.status == 1
+    assert "fedbench version: 0.1.0 (seed 42); 0.2.0 (seed 27)" in made.warnings[0]
+    row = dict(made.tables[0].rows)["FedAvg"][0]
+    assert (row.value, row.gap) == (None, "refused")
+    assert "0.2.0 (seed 27)" in (made.out / "report.md").read_text()
+
+
+def test_other_code_is_refused(tmp_path: Path, make: Maker) -> None:
+    found = cell_of(tmp_path, make(seed=42), make(seed=27, code="beef"))
+    assert found.runs == ()
+    assert found.differences == ("method's code: c0de (seed 42); beef (seed 27)",)
+
+
+def test_partially_different_settings_are_refused(tmp_path: Path, make: Maker) -> None:
+    """Seed 13 alone had another rate: that is no row of its own but one row gone wrong."""
+    put(tmp_path, make(seed=42), make(seed=27), make(seed=13, params={"local.lr": 0.1}))
+    (line,) = boards(collect(tmp_path).runs)[0].lines
+    assert line.cell.differences == ("local.lr: 0.005 (seed 42, 27); 0.1 (seed 13)",)
+
+
+def test_settings_that_share_seeds_are_rows_of_their_own(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, *(make(seed=s, params={"local.lr": lr}) for s in (42, 27) for lr in (0.005, 0.1)))
+    board = boards(collect(tmp_path).runs)[0]
+    assert sorted(line.title for line in board.lines) == ["FedAvg (local.lr=0.005)", "FedAvg (local.lr=0.1)"]
+    assert all(len(line.cell.runs) == 2 for line in board.lines)
+    assert draw(board, "visits") is not None
+
+
+def test_damaged_and_foreign_files_are_named_and_left_out(results: Path, tmp_path: Path) -> None:
+    folder = results / "digits" / "fedavg"
+    victim = sorted(folder.glob("*.json"))[0]
+    edited = json.loads(victim.read_text())
+    edited["best"]["test"]["correct"][0] += 1
+    victim.write_text(json.dumps(edited))
+    (folder / "foreign.json").write_text('{"hello": "world"}')
+    (folder / "half.json").write_text('{"format": 1, "spec"')
+    shutil.copy(sorted(folder.glob("*.json"))[1], folder / "copy.json")
+    made = report(results, tmp_path / "out", figures=0)
+    assert made.status == 1
+    text = "\n".join(made.warnings)
+    for name in (victim.name, "foreign.json", "half.json", "second copy"):
+        assert name in text
+    assert len(made.warnings) == 4
+    assert len(made.runs) == 14
+    assert "foreign.json" in made.page.read_text()
+
+
+def test_nothing_to_report_is_said(tmp_path: Path, results: Path) -> None:
+    with pytest.raises(BadInput, match="there is no results folder"):
+        report(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="there are no results"):
+        report(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(BadInput, match="Did you mean 'pfedhn'"):
+        report(results, tmp_path / "out", reference="pfedh", figures=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        report(results, tmp_path / "file", figures=0)
+
+
+def test_results_of_different_lengths_are_different_tables(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make(), make(visits=500), make(evaluate_every=100), make("local"))
+    found = boards(collect(tmp_path).runs)
+    assert sorted(board.label for board in found) == [
+        "digits, 20 clients, 1000 visits, evaluate every 100",
+        "digits, 20 clients, 1000 visits, evaluate every 50",
+        "digits, 20 clients, 500 visits",
+    ]
+    assert len({board.name for board in found}) == 3
+
+
+def test_best_of_one_is_nothing_special() -> None:
+    assert best_of({"a": Entry(1.0)}, "high") is None
+    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}, "high") == "b"
+    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}, "low") == "a"
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_styles_are_fixed_and_never_shared() -> None:
+    names = ["pfedhn", "fedavg", "my-method", "your-method", "its-method"]
+    found = styles(names)
+    assert found["pfedhn"] == styles(["pfedhn"])["pfedhn"]
+    assert len(set(found.values())) == len(names)
+    assert len({style.color for style in found.values()}) == len(names)
+
+
+def test_labels_do_not_touch_and_stay_inside() -> None:
+    places = _spread([1.0, 1.0, 1.0, 5.0, 9.9], 1.0, 0.0, 10.0)
+    assert all(b - a >= 1 - 1e-9 for a, b in zip(sorted(places), sorted(places)[1:], strict=False))
+    assert min(places) >= 0
+    assert max(places) <= 10
+    assert places[3] == 5.0
+    crowded = _spread([0.5] * 20, 1.0, 0.0, 10.0)
+    assert (min(crowded), max(crowded)) == (pytest.approx(0), pytest.approx(10))
+
+
+def test_front() -> None:
+    points = {"cheap": (0.0, 50.0), "good": (5.0, 90.0), "dear": (9.0, 90.0), "worse": (6.0, 80.0)}
+    assert on_front(points) == ["cheap", "good"]
+
+
+def test_curves_of_seeds_that_were_looked_at_elsewhere_are_interpolated(results: Path) -> None:
+    line = boards(collect(results).runs)[0].lines[0]
+    grid, mean, sd = curve(line, "visits", "accuracy")
+    assert grid.tolist() == list(range(0, 1001, 50))
+    values = [run.history["accuracy"] for run in line.cell.runs]
+    assert mean == pytest.approx(np.mean(values, axis=0))
+    assert sd == pytest.approx(np.std(values, axis=0, ddof=1))
+
+
+def test_figures_are_files_of_both_kinds_and_the_same_each_time(results: Path, tmp_path: Path) -> None:
+    made = report(results, tmp_path / "out", figures=1)
+    kinds = [picture.name.removeprefix("digits-24-clients-1000-visits-") for picture in made.pictures]
+    assert kinds == ["curves-visits", "curves-megabytes", "curves-seconds", "front", "clients", "unseen"]
+    for picture in made.pictures:
+        assert (made.out / "figures" / f"{picture.name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (made.out / "figures" / f"{picture.name}.pdf").read_bytes().startswith(b"%PDF")
+    again = draw(boards(collect(results).runs)[0], "clients", "client mean")
+    assert again is not None
+    assert again.files == made.pictures[4].files
+
+
+def test_the_report_imports_no_torch(results: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from fedbench.reporting import report; report(sys.argv[1], sys.argv[2], figures=1);"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(results), str(tmp_path / "out")], check=True)
+
+
+@pytest.mark.slow
+def test_five_thousand_results(many: Callable[[Path, int], None], tmp_path: Path) -> None:
+    """In 20 s and 1 GB. What is measured is the processor's time, which other programs do not lengthen much; the wall
+    clock shows less, as reading is spread over processes."""
+    many(tmp_path / "results", 5000)
+    code = """
+import resource, sys
+from fedbench.reporting import report
+if __name__ == "__main__":
+    made = report(sys.argv[1], sys.argv[2])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(len(made.runs), used[0].ru_utime + used[0].ru_stime, max(use.ru_maxrss for use in used) / 1e6)
+"""
+    script = tmp_path / "measure.py"
+    script.write_text(code)
+    arguments = [sys.executable, str(script), str(tmp_path / "results"), str(tmp_path / "out")]
+    printed: Any = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()
+    runs, seconds, gigabytes = int(printed[0]), float(printed[1]), float(printed[2])
+    assert runs == 5000
+    assert seconds < 20
+    assert gigabytes < 1
