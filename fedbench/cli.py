@@ -5,7 +5,6 @@ torch, pandas and all that import them are imported inside the commands, so that
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +60,10 @@ def _main(
 )
 def run(
     methods: Annotated[
-        str, typer.Option(help="Names and files, with commas between them; `all` is every built-in method.")
+        str,
+        typer.Option(
+            help="Names and files, with commas between them; `all` is every method in `fedbench list methods`."
+        ),
     ] = "all",
     dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
     clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
@@ -112,6 +114,8 @@ def run(
     The unit of effort is the client visit: one client trains K local steps and answers. Stop with Ctrl-C whenever you
     like; the same command goes on where it stopped.
     """
+    from joblib import cpu_count  # those that this process may use
+
     from fedbench import registry
     from fedbench.comparison import Comparison, check_partitions, check_writable
     from fedbench.errors import unknown_name
@@ -120,7 +124,9 @@ def run(
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
     chosen = PRESETS[preset]
-    names = registry.names("method") if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
+    names = (
+        registry.names("method") if methods.lower() == "all" else [m.strip() for m in methods.split(",") if m.strip()]
+    )
     length = visits or chosen.visits
     plan = Comparison(
         methods=names,
@@ -139,7 +145,7 @@ def run(
         checkpoint_every=checkpoint_every,
     ).jobs()
     check_partitions(plan)
-    processes = min(jobs or os.cpu_count() or 1, len(plan))
+    processes = min(jobs or cpu_count(), len(plan))
     if dry_run:
         from fedbench.eta import show_plan
 

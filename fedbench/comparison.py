@@ -55,7 +55,7 @@ class Comparison:
         if clients is None:
             from fedbench.problem import load_data
 
-            clients = len(load_data(dataset.where, root).group_names)
+            clients = dataset.cls().default_clients(load_data(dataset.where, root))
         network = canonical(self.network or dataset.cls.network)
         if network not in NETWORKS:
             raise unknown_name("network", self.network or network, NETWORKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -37,6 +38,7 @@ class Display:
         self.live = console.is_terminal or console.is_jupyter
         self.began = self.told = time.monotonic()
         self.first: dict[str, tuple[float, float]] = {}  # when a run was first seen, and its visits then
+        self.lock = threading.Lock()  # notes come from another thread than outcomes
         self.notes: dict[str, Note] = {}
         self.ended: set[str] = set()
         self.finished_visits = 0
@@ -75,6 +77,10 @@ class Display:
 
     def progress(self, notes: dict[str, Note]) -> None:
         """Show the `notes` of all running jobs; a note that comes after its job's end is too late."""
+        with self.lock:
+            self._progress(notes)
+
+    def _progress(self, notes: dict[str, Note]) -> None:
         self.notes = notes = {identity: note for identity, note in notes.items() if identity not in self.ended}
         if self.live:
             for identity, note in notes.items():
@@ -99,6 +105,10 @@ class Display:
 
     def outcome(self, outcome: Outcome) -> None:
         """Show that a job has ended."""
+        with self.lock:
+            self._outcome(outcome)
+
+    def _outcome(self, outcome: Outcome) -> None:
         identity = outcome.job.spec.identity
         self.ended.add(identity)
         self.finished_visits += outcome.job.spec.visits if outcome.ending == "done" else 0

@@ -148,6 +148,8 @@ class Engine:
         for i, state in zip(ids, kept, strict=True):
             if state:
                 progress.clients[i] = state
+            else:
+                progress.clients.pop(i, None)
         return message, tree.stack(uploads)
 
     def _cohort(self, ids: list[int], round_: int) -> Cohort:
@@ -198,7 +200,7 @@ class Engine:
             part = {name: value[chunk] for name, value in message.items()}
             together = torch.func.vmap(function)(part, tree.stack(states[chunk]), padded[chunk])
             for i in range(len(states[chunk])):
-                yield torch.utils._pytree.tree_map(lambda value, i=i: value[i], together)
+                yield torch.utils._pytree.tree_map(lambda value, i=i: value[i].clone(), together)
 
     def models(self, server: State, kept: dict[int, Tree], round_: int) -> list[Tree]:
         """The personal model of every client, made without changing anything."""
@@ -221,7 +223,8 @@ class Engine:
             for part in torch.split(mine, IMAGES_AT_ONCE):
                 logits = self.method.predict(model, normalise(self.clients.images[part], task.mean, task.std))
                 labels = self.clients.labels[part]
-                correct += int((logits.argmax(1) == labels).sum())
+                # a diverged model is right about nothing, where argmax would make its NaNs class 0
+                correct += int(((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum())
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             scores.correct.append(correct)
             scores.total.append(len(mine))
@@ -276,11 +279,12 @@ class Engine:
         visits = self.schedule.adapt_visits
         looks = {round(visits * quarter / 4) for quarter in range(5)}
         for done in range(visits + 1):
-            progress.round, progress.visits = self.rounds + done, done
+            progress.round, progress.visits = self.rounds + done, done * len(clients.ids)
             if done in looks:
                 engine.evaluate(progress, keep_server=False)
             if done == visits:
                 break
+            began = time.perf_counter()
             for i in clients.ids:
                 cohort = engine._cohort([i], self.rounds + done)
                 message, upload = engine._visit(progress, cohort)
@@ -289,6 +293,7 @@ class Engine:
                 progress.bytes_up += tree.nbytes(upload)
                 if admitted is not None:
                     progress.server = unseen.server_receive(progress.server, cohort, upload)
+            progress.seconds += time.perf_counter() - began
             if admitted is None and not progress.clients:
                 break  # nothing is kept anywhere: more visits would change nothing
         return {"best": progress.best, "history": progress.history}

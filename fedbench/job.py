@@ -21,7 +21,7 @@ from fedbench import checkpoint, fast, registry, store
 from fedbench.engine import Progress
 from fedbench.errors import BadInput
 from fedbench.problem import prepare
-from fedbench.provenance import provenance, software
+from fedbench.provenance import checkout, provenance, software
 from fedbench.spec import Spec
 
 PROGRESS_EVERY = 0.5  # seconds between two progress files
@@ -66,22 +66,25 @@ def state_of(job: Job) -> Literal["done", "started", "outdated", "damaged", "mis
             result = store.read(path)
         except BadInput:
             return "damaged"
-        same = result.spec == job.spec and result.code == registry.find_method(job.method).code
+        code = registry.find_method(job.method).code
+        data = registry.find_dataset(job.dataset).code
+        same = result.spec == job.spec and result.code == code and result.dataset_code in (data, None)
         return "done" if same else "outdated"
     return "started" if store.work_path(job.results, job.spec, "checkpoint").is_file() else "missing"
 
 
 @contextlib.contextmanager
 def _ctrl_c_left_to(parent: int) -> Iterator[None]:
-    """In a worker, Ctrl-C is ignored: the terminal sends it to all, and the parent asks for a stop by a file."""
+    """A worker ignores Ctrl-C and SIGTERM: terminals and schedulers send them to all, and the parent asks by a file."""
     if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def set_up_torch(device: torch.device) -> None:
@@ -130,13 +133,15 @@ def _work(job: Job, stop_file: Path) -> Outcome:
         return Outcome(job, "done")
     device = torch.device(job.device)
     set_up_torch(device)
-    method = registry.find_method(job.method)
-    problem = prepare(spec, method, registry.find_dataset(job.dataset), job.data_root, device)
+    checkout()  # now, for a commit that is made while the run goes on is not the one that made it
+    method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
+    problem = prepare(spec, method, dataset, job.data_root, device)
     fast.keep_memory()  # not before, for what loading the data needed is not wanted again
     path = store.work_path(job.results, spec, "checkpoint")
     belongs_to = {
         "spec": spec.model_dump(mode="json"),
         "code": method.code,
+        "dataset_code": dataset.code,
         "software": software(),
         "partition": problem.partition.checksum(),
     }
@@ -169,12 +174,14 @@ def _work(job: Job, stop_file: Path) -> Outcome:
         return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
     unseen = None
     if problem.unseen is not None:
+        save()  # adapting has no checkpoints of its own
         unseen = problem.engine.adapt(progress.best_server, *problem.unseen)
     payload: dict[str, Any] = {
         "format": 1,
         "spec": spec.model_dump(mode="json"),
         "title": method.cls.title,
         "code": method.code,
+        "dataset_code": dataset.code,
         "partition": problem.partition.checksum(),
         "best": progress.best,
         "unseen": unseen,

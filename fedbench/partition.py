@@ -395,4 +395,7 @@ def picture(partition: Partition, data: Data, path: Path) -> None:
         axis.set_label_text(name)
     axes.set_title(f"{partition.clients} clients hold {partition.used:.1%} of the samples", fontsize="medium")
     figure.colorbar(mesh, ax=axes, label="training rows (white: none)", pad=0.02)
-    figure.savefig(path, dpi=150)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None

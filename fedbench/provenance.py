@@ -43,6 +43,13 @@ def _processor() -> str:
 
 
 @cache
+def checkout() -> dict[str, Any]:
+    """The commit of the source tree that this process runs, and whether files of it were changed; None outside one."""
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": bool(status) if status is not None else None}
+
+
+@cache
 def software() -> dict[str, str | None]:
     """Versions that decide the bits of a run."""
     packages = ("torch", "numpy", "scikit-learn")
@@ -53,12 +60,10 @@ def software() -> dict[str, str | None]:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Facts about this process and machine, as plain data."""
-    status = _git("status", "--porcelain")
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "software": software(),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(status) if status is not None else None,
+        **checkout(),
         "host": {"system": platform.system(), "machine": platform.machine(), "processor": _processor()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "determinism": {

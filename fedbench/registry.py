@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 import traceback
 import typing
@@ -78,6 +79,8 @@ def _find(kind: str, text: str) -> Plugin:
         name = canonical(path.stem)
         if not path.is_file():
             raise BadInput(f"there is no {kind} file {text}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise BadInput(f"{text}: {path.stem!r} is no name for a {kind}: use letters, digits, _ and - only")
         if name in names(kind):
             raise BadInput(f"{text} has the name of the built-in {kind} {name!r}: rename the file")
         module = _imported(text, lambda: _load_file(path))
@@ -124,6 +127,12 @@ def _only_class(module: ModuleType, kind: str, text: str) -> type[Any]:
     if inspect.isabstract(found[0]):
         missing = ", ".join(sorted(vars(found[0])["__abstractmethods__"]))
         raise BadInput(f"{text}: {found[0].__name__} does not define {missing}")
+    needed = {"method": ("title", "paper"), "dataset": ("title", "source", "network")}[kind]
+    for attribute in needed:
+        if not isinstance(getattr(found[0], attribute, None), str):
+            raise BadInput(f'{text}: {found[0].__name__} has no {attribute}: add `{attribute} = "..."` to the class')
+    if kind == "method" and "__dataclass_fields__" not in vars(found[0]):
+        raise BadInput(f"{text}: {found[0].__name__} lacks @dataclass(frozen=True, kw_only=True)")
     return found[0]
 
 

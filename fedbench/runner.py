@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,17 +52,23 @@ def run(
 
 
 def _parallel(jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool) -> Iterator[Outcome]:
-    tasks = (delayed(work)(job, stop_file, os.getpid(), wait) for job in _spread(jobs))
-    left = {job.spec.identity: job for job in jobs}
-    try:
+    left = {job.spec.identity: job for job in _spread(jobs)}
+
+    def pool(jobs: list[Job], processes: int) -> Iterator[Outcome]:
+        tasks = (delayed(work)(job, stop_file, os.getpid(), wait) for job in jobs)
         for outcome in Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(tasks):
             del left[outcome.job.spec.identity]
             yield outcome
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:  # a worker that was killed takes the pool down with it
-        for job in left.values():
-            yield Outcome(job, "failed", f"its worker process died ({type(error).__name__}); was memory short?")
+
+    try:
+        yield from pool(list(left.values()), processes)
+    except Exception:  # a worker that was killed takes the pool down with it: the rest goes on one by one
+        for job in list(left.values()):
+            try:
+                yield from pool([job], 2)  # with one process joblib would use this one
+            except Exception as error:
+                reason = f"its worker process died ({type(error).__name__}); was memory short?"
+                yield Outcome(job, "stopped") if stop_file.exists() else Outcome(job, "failed", reason)
 
 
 def _spread(jobs: Sequence[Job]) -> list[Job]:
@@ -78,9 +85,13 @@ def _spread(jobs: Sequence[Job]) -> list[Job]:
 def _stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     """While inside, Ctrl-C and SIGTERM make `stop_file`, which every job looks for; a second one interrupts."""
 
+    asked = False
+
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop_file.exists():
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
+        asked = True
         with contextlib.suppress(OSError):
             stop_file.parent.mkdir(parents=True, exist_ok=True)
             stop_file.touch()
@@ -102,16 +113,18 @@ def _watch(
     jobs: Sequence[Job], outcomes: dict[str, Outcome], on_progress: Callable[[dict[str, Note]], None]
 ) -> Iterator[None]:
     """Read the notes of running jobs every now and then, in a thread, and hand them on."""
-    over = threading.Event()
+    over, began = threading.Event(), time.time() - 1
 
     def look() -> None:
         while not over.wait(WATCH_EVERY):
             notes = {}
             for job in jobs:
                 identity = job.spec.identity
-                if identity not in outcomes:
+                if identity not in outcomes or outcomes[identity].ending == "busy":
                     with contextlib.suppress(OSError, ValueError):
-                        notes[identity] = json.loads(store.work_path(job.results, job.spec, "progress").read_text())
+                        path = store.work_path(job.results, job.spec, "progress")
+                        if path.stat().st_mtime >= began:  # else it was left by a run that was killed
+                            notes[identity] = json.loads(path.read_text())
             on_progress(notes)
 
     thread = threading.Thread(target=look, daemon=True)
@@ -125,5 +138,6 @@ def _watch(
 
 def split_done(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     """`jobs` that are stored already, and the others."""
-    done = [job for job in jobs if state_of(job) == "done"]
-    return done, [job for job in jobs if job not in done]
+    states = [state_of(job) == "done" for job in jobs]
+    done = [job for job, is_done in zip(jobs, states, strict=True) if is_done]
+    return done, [job for job, is_done in zip(jobs, states, strict=True) if not is_done]

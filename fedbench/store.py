@@ -101,6 +101,7 @@ class Result(BaseModel):
     spec: Spec
     title: str  # of the method
     code: str  # hash of the method's source
+    dataset_code: str | None = None  # hash of the data set's source
     partition: str  # checksum of who holds which rows
     best: Best
     unseen: Unseen | None = None
@@ -114,12 +115,15 @@ class Result(BaseModel):
         return self.history[-1]
 
 
+NO_NUMBERS = ("seconds", "provenance", "dataset_code", "digest")
+
+
 def digest(payload: dict[str, Any]) -> str:
-    """SHA-256 of a result's numbers: all but seconds, provenance and the digest itself."""
+    """SHA-256 of a result's numbers: all but what NO_NUMBERS names."""
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "provenance", "digest")}
+            return {k: timeless(v) for k, v in value.items() if k not in NO_NUMBERS}
         return [timeless(item) for item in value] if isinstance(value, list) else value
 
     return hashlib.sha256(json.dumps(timeless(payload), sort_keys=True).encode()).hexdigest()
@@ -178,6 +182,8 @@ def files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
         return
+    if not root.is_dir():
+        raise BadInput(f"there are no results in {root}: there is no such folder")
     yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.parts)
 
 
@@ -203,11 +209,10 @@ def load_results(path: str | Path = "results", level: Literal["runs", "clients",
             rows += [{**run, **row.model_dump(), **params} for row in result.history]
         else:
             for seen, best in ((True, result.best), (False, result.unseen and result.unseen.best)):
-                for client, accuracy in enumerate(best.client_accuracy if best else []):
-                    total = best.test.total[client] if best else 0
-                    rows.append(
-                        {**run, "client": client, "seen": seen, "accuracy": accuracy, "samples": total, **params}
-                    )
+                first = 0 if seen else result.spec.clients - result.spec.novel_clients
+                for place, accuracy in enumerate(best.client_accuracy if best else []):
+                    measured = {"accuracy": accuracy, "samples": best.test.total[place] if best else 0}
+                    rows.append({**run, "client": first + place, "seen": seen, **measured, **params})
     return pd.DataFrame(rows)
 
 

@@ -152,7 +152,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if value is tuple else None)
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
 def test_bad_input_is_one_sentence_and_status_2(run: Run, arguments: tuple[str, ...], message: str) -> None:
     import torch
 
@@ -163,6 +165,43 @@ def test_bad_input_is_one_sentence_and_status_2(run: Run, arguments: tuple[str, 
     assert message in err
     assert "Traceback" not in err
     assert err.startswith("fedbench: ")
+
+
+def test_an_outdated_result_is_made_again_and_not_shown(run: Run, tmp_path: Path) -> None:
+    """Another source, another method: its old result is neither "done" nor in the table of a run that failed."""
+    from fedbench import registry
+
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("BODY", "pass"))
+    settings = ("--methods", "mine.py", "--visits", "4", "--seeds", "1", "--jobs", "1", "--set", "mine.local.steps=2")
+    assert run("run", *settings)[0] == 0
+    (tmp_path / "mine.py").write_text("# a comment\n" + PLUGIN.replace("BODY", "pass"))
+    registry._find.cache_clear()
+    assert "1 of 1 runs are done" in run("run", *settings)[1]
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("BODY", "raise RuntimeError('worse')"))
+    registry._find.cache_clear()
+    status, out, _ = run("run", *settings)
+    assert status == 1
+    assert "0/1" in out
+
+
+NAMELESS = PLUGIN.replace("BODY", "pass").replace('    title = "Mine"\n', "")
+PLAIN = PLUGIN.replace("BODY", "pass").replace("@dataclass(frozen=True, kw_only=True)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("my.method.py", "", "is no name for a method"),
+        ("nameless.py", NAMELESS, "Mine has no title"),
+        ("plain.py", PLAIN, "Mine lacks @dataclass(frozen=True, kw_only=True)"),
+        ("empty.py", "", "must define exactly one subclass of Method; it defines none"),
+    ],
+)
+def test_a_file_that_is_no_method_is_refused(run: Run, tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    status, _, err = run("run", "--methods", f"./{name}")
+    assert status == 2
+    assert message in err
 
 
 def test_lists(run: Run) -> None:

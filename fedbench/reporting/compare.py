@@ -8,7 +8,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.job import Job
+from fedbench.job import Job, is_done
 from fedbench.store import read, result_path
 
 MEGABYTE = 1e6
@@ -18,9 +18,9 @@ def frame(jobs: Iterable[Job]) -> pd.DataFrame:
     """One row a finished run of `jobs`: title, seed and the measures of the table; accuracies in percent."""
     rows = []
     for job in jobs:
-        path = result_path(job.results, job.spec)
-        if not path.is_file():
+        if not is_done(job):  # an outdated result is no result
             continue
+        path = result_path(job.results, job.spec)
         result = read(path)
         best, last = result.best, result.last
         clients = pd.Series(best.client_accuracy)
