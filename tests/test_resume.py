@@ -521,7 +521,7 @@ arguments, moments = sys.argv[1:], random.Random(11)
 
 def live_until(count, share):
     # the process dies in its count-th write, when that share of the bytes is out, or right before or after the move
-    written, fdopen, replace = [0], os.fdopen, Path.replace
+    written, path_open, replace = [0], Path.open, Path.replace
 
     class Dying:
         def __init__(self, file):
@@ -552,7 +552,11 @@ def live_until(count, share):
             os._exit(9)
         return result
 
-    os.fdopen = lambda *args, **kw: Dying(fdopen(*args, **kw)) if args[1] == "wb" else fdopen(*args, **kw)
+    def dying_open(self, mode="r", *args, **kw):
+        file = path_open(self, mode, *args, **kw)
+        return Dying(file) if mode == "xb" else file
+
+    Path.open = dying_open
     Path.replace = dying_replace
 
 
