@@ -11,6 +11,7 @@ lint:
 
 types:
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy methods/*.py datasets/*.py
 
 test:
 	$(PYTHON) -m pytest

@@ -77,7 +77,7 @@ class PerFedAvg(Method):
         return tree.add_scaled(v, pull_back(v)[0], -self.alpha)
 
     def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
-        grouped = batches.unflatten(0, (self.local.steps, self.batches_per_step))
+        grouped = batches.unflatten(0, (self.local.steps, self.batches_per_step))  # type: ignore[no-untyped-call]
         return descend(self.local, self.meta_gradient, message, grouped)[0], state
 
     def server_receive(self, server: Tree, cohort: Cohort, upload: Tree) -> Tree:

@@ -78,7 +78,7 @@ class Hypernetwork:
         """Models of `shapes` for embeddings [C, k], every tensor [C, ...]."""
         x = self.features(phi, embedding)
         return {
-            name: F.linear(x, phi[f"head.{name}.weight"], phi[f"head.{name}.bias"]).unflatten(1, shape)
+            name: F.linear(x, phi[f"head.{name}.weight"], phi[f"head.{name}.bias"]).unflatten(1, shape)  # type: ignore[no-untyped-call]
             for name, shape in shapes.items()
         }
 
@@ -89,7 +89,7 @@ class Hypernetwork:
         """
         phi, table, momentum = state["phi"], state["embedding"], state["momentum"]
         trunk = {name: value for name, value in phi.items() if name.startswith("trunk")}
-        x, pull_back = torch.func.vjp(lambda p, e: self.features(p, e[ids]), trunk, table)
+        x, pull_back = torch.func.vjp(lambda p, e: self.features(p, e[ids]), trunk, table)  # type: ignore[misc]
         # a head is linear: the gradient of its weight is left^T x, kept as factors left [C, values] and x [C, hidden]
         left = {f"head.{name}": value.flatten(1) / len(ids) for name, value in change.items()}
         grads, grad_table = pull_back(sum((g @ phi[f"{head}.weight"] for head, g in left.items()), torch.zeros_like(x)))
@@ -116,7 +116,7 @@ class Hypernetwork:
 
     def _factor(self, norms: list[Tensor]) -> Tensor:
         """What clipping multiplies a gradient by whose parts have `norms`, as `clip_grad_norm_` does."""
-        return (self.max_norm / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
+        return (self.max_norm / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)  # type: ignore[no-any-return]
 
     def _step(self, value: Tensor, momentum: Tensor, grad: Tensor, rate: float) -> tuple[Tensor, Tensor]:
         """One step of `torch.optim.SGD`: the new value and the new momentum."""
@@ -128,7 +128,7 @@ class Hypernetwork:
         if len(x) > 1:
             return self._step(weight, momentum, left.T @ x, self.lr)
         settings = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
-        return rank_one_sgd(weight, momentum, left[0], x[0], scale=1.0, **settings)
+        return rank_one_sgd(weight, momentum, left[0], x[0], scale=1.0, **settings)  # type: ignore[arg-type]
 
     def admit(self, state: dict[str, Any], count: int, rng: torch.Generator) -> dict[str, Any]:
         """The state with `count` fresh embeddings behind the others, and everything else frozen."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from fedbench import tree
 from fedbench.local import train
 from fedbench.method import Cohort, Method
-from fedbench.methods.pfedhn import Hypernetwork
+from fedbench.methods.pfedhn import Hypernetwork  # type: ignore[import-not-found]
 from fedbench.tree import Tree
 
 
@@ -40,10 +40,10 @@ class PFedHNPC(Method):
         return {name: self.task.network.shapes[name] for name in self.task.body}
 
     def server_init(self, rng: torch.Generator) -> dict[str, Any]:
-        return self.hypernetwork.init(self.shapes, self.task.clients, rng, self.task.dtype)
+        return self.hypernetwork.init(self.shapes, self.task.clients, rng, self.task.dtype)  # type: ignore[no-any-return]
 
     def server_send(self, server: dict[str, Any], cohort: Cohort) -> Tree:
-        return self.hypernetwork.generate(server["phi"], server["embedding"][cohort.ids], self.shapes)
+        return self.hypernetwork.generate(server["phi"], server["embedding"][cohort.ids], self.shapes)  # type: ignore[no-any-return]
 
     def client_init(self, welcome: Tree, rng: torch.Generator) -> Tree:
         head = tree.pick(self.task.init(rng), self.task.head)
@@ -60,7 +60,7 @@ class PFedHNPC(Method):
         return {**message, **tree.pick(state, self.task.head)}
 
     def server_receive(self, server: dict[str, Any], cohort: Cohort, upload: Tree) -> dict[str, Any]:
-        return self.hypernetwork.update(server, cohort.ids, upload)
+        return self.hypernetwork.update(server, cohort.ids, upload)  # type: ignore[no-any-return]
 
     def server_admit(self, server: dict[str, Any], count: int, rng: torch.Generator) -> dict[str, Any]:
-        return self.hypernetwork.admit(server, count, rng)
+        return self.hypernetwork.admit(server, count, rng)  # type: ignore[no-any-return]
