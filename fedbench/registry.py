@@ -180,7 +180,7 @@ def _computes_nothing(node: object) -> bool:
 # --- hyperparameters ------------------------------------------------------------------------------------------------
 
 
-def hyperparameters(cls: type[Method]) -> list[Hyperparameter]:
+def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
     """The hyperparameters of a method, nested groups flattened to dotted names, in the order they are declared."""
     return list(_fields(cls, ""))
 
