@@ -185,7 +185,7 @@ def damage(path: Path, how: str) -> None:
         ("bit-flipped", "damaged"),
         ("not-a-checkpoint", "damaged"),
         ("pickle-bomb", "damaged"),
-        ("{}", "made with another spec, code, software, partition"),
+        ("{}", "made with another spec, code, dataset_code, software, partition"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_a_fresh_start_with_a_warning(
