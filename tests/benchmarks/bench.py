@@ -28,9 +28,11 @@ EVALUATE_EVERY, CHECKPOINT_EVERY = 30, 120.0  # visits (paper preset), seconds (
 
 FIRST_STEP = """
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from fedbench.methods.fedavg import FedAvg
 
+@dataclass(frozen=True, kw_only=True)
 class FirstStep(FedAvg):
     def client_train(self, message, state, batches):
         result = super().client_train(message, state, batches)
