@@ -159,13 +159,14 @@ def _execute(plan: Sequence[Job], processes: int, results: Path) -> None:
     """Run what is missing of `plan`, print the table, and exit with 1 where a run failed, 130 where it was stopped."""
     from fedbench import runner
     from fedbench.display import Display
-    from fedbench.reporting.compare import comparison_table
 
     done, todo = runner.split_done(plan)
     if done:
         out.print(f"{len(done)} of {len(plan)} runs are done already, in {results}")
     with Display(todo, out) as display:
         outcomes = runner.run(todo, processes, display.progress, display.outcome)
+    from fedbench.reporting.compare import comparison_table  # with pandas, which the runs need not wait for
+
     out.print(comparison_table(plan))
     out.print(f"results: {results.resolve() / plan[0].spec.dataset}")
     failed = [outcome for outcome in outcomes if outcome.ending == "failed"]

@@ -36,7 +36,7 @@ class Clients:
     train: Sequence[np.ndarray]  # int64 [m_i] for every client
     validation: Sequence[Tensor]  # int64 [.]
     test: Sequence[Tensor]
-    images: Tensor  # [., c, h, w] uint8, of the whole data set
+    images: Tensor  # [., c, h, w] uint8, the held-out ones
     labels: Tensor
 
 

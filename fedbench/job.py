@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from fedbench import checkpoint, fast, registry, store
 from fedbench.engine import Progress
 from fedbench.errors import BadInput
-from fedbench.problem import prepare
+from fedbench.problem import load_data, prepare
 from fedbench.provenance import checkout, provenance, software
 from fedbench.spec import Spec
 
@@ -90,7 +90,8 @@ def _ctrl_c_left_to(parent: int) -> Iterator[None]:
 def set_up_torch(device: torch.device) -> None:
     """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms(True), but for its import of the compiler: a second, and 160 MB
+    torch.set_deterministic_debug_mode("error")
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -136,6 +137,7 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     checkout()  # now, for a commit that is made while the run goes on is not the one that made it
     method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
     problem = prepare(spec, method, dataset, job.data_root, device)
+    load_data.cache_clear()  # the run has copies of the rows that it needs
     fast.keep_memory()  # not before, for what loading the data needed is not wanted again
     path = store.work_path(job.results, spec, "checkpoint")
     belongs_to = {

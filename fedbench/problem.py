@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,20 +50,28 @@ def make_partition(where: str, root: Path, partition: str, clients: int, seed: i
 
 
 def _federation(data: Data, partition: Partition, ids: range, device: torch.device) -> tuple[Tensor, Tensor, Clients]:
-    """The training images and labels of the clients `ids`, and the clients with rows numbered into them."""
-    train = [partition.train[i] for i in ids]
-    rows = torch.cat(train)
-    ends = np.cumsum([len(mine) for mine in train])
-    images = data.images[rows].contiguous()
+    """The training images and labels of the clients `ids`, and the clients, whose held-out images are others.
+
+    Both are copies, so that `data` need not stay in memory, and no method can reach a held-out row.
+    """
+    chosen = [[part[i] for i in ids] for part in (partition.train, partition.validation, partition.test)]
+    rows, train = _joined(chosen[0])
+    held_out, places = _joined([*chosen[1], *chosen[2]])
     clients = Clients(
         ids=ids,
-        train=[np.arange(end - len(mine), end) for end, mine in zip(ends, train, strict=True)],
-        validation=[partition.validation[i].to(device) for i in ids],
-        test=[partition.test[i].to(device) for i in ids],
-        images=data.images.to(device),
-        labels=data.labels.to(device),
+        train=[mine.numpy() for mine in train],
+        validation=[mine.to(device) for mine in places[: len(ids)]],
+        test=[mine.to(device) for mine in places[len(ids) :]],
+        images=data.images[held_out].contiguous().to(device),
+        labels=data.labels[held_out].to(device),
     )
-    return images.to(device), data.labels[rows].to(device), clients
+    return data.images[rows].contiguous().to(device), data.labels[rows].to(device), clients
+
+
+def _joined(rows: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    """All `rows` behind one another, and for each of them where it stands then."""
+    together = torch.cat(list(rows))
+    return together, torch.arange(len(together)).split([len(mine) for mine in rows])
 
 
 def prepare(spec: Spec, method: Plugin, dataset: Plugin, root: Path, device: torch.device | None = None) -> Problem:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -139,20 +140,30 @@ def work_path(root: Path, spec: Spec, suffix: str) -> Path:
     return root / WORK / f"{spec.identity}.{suffix}"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that whatever happens the file is the old one or the whole new one."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` at the end.
+
+    Whatever happens, the file at `path` is the old one or the whole new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not by `tempfile`, whose files only their owner may read: results are shared
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, all of it or nothing."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write(root: Path, result: Result) -> Path:

@@ -89,10 +89,17 @@ class Hypernetwork:
         """
         phi, table, momentum = state["phi"], state["embedding"], state["momentum"]
         trunk = {name: value for name, value in phi.items() if name.startswith("trunk")}
-        x, pull_back = torch.func.vjp(lambda p, e: self.features(p, e[ids]), trunk, table)  # type: ignore[misc]
+        inputs = {name: value.detach().requires_grad_() for name, value in {**trunk, "embedding": table}.items()}
+        with torch.enable_grad():
+            features = self.features(inputs, inputs["embedding"][ids])
         # a head is linear: the gradient of its weight is left^T x, kept as factors left [C, values] and x [C, hidden]
+        x = features.detach()
         left = {f"head.{name}": value.flatten(1) / len(ids) for name, value in change.items()}
-        grads, grad_table = pull_back(sum((g @ phi[f"{head}.weight"] for head, g in left.items()), torch.zeros_like(x)))
+        behind = sum((g @ phi[f"{head}.weight"] for head, g in left.items()), torch.zeros_like(x))
+        with torch.enable_grad():
+            inner = (features * behind).sum()  # its gradient is the pull-back of `behind` through the trunk
+        grads = dict(zip(inputs, torch.autograd.grad(inner, list(inputs.values())), strict=True))
+        grad_table = grads.pop("embedding")
         rate = self.embedding_lr or self.lr
         if "frozen" in state:
             old, fresh = table[: state["frozen"]], table[state["frozen"] :]

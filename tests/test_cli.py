@@ -234,3 +234,17 @@ def test_help_does_not_import_torch(command: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("method", ["pfedhn", "fedavg"])
+def test_a_run_imports_no_compiler(method: str, tmp_path: Path) -> None:
+    """torch imports its compiler, and sympy with it, behind innocent calls: over a second, and 150 MB a process."""
+    script = (
+        "import sys; from fedbench import cli\n"
+        "try: cli.main()\n"
+        "finally: print(sorted({'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, "run", "--methods", method, "--visits", "2", "--seeds", "1", "--jobs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

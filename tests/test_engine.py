@@ -9,7 +9,7 @@ import torch
 
 from fedbench import registry
 from fedbench.engine import Engine, Progress
-from fedbench.problem import Problem, prepare
+from fedbench.problem import Problem, load_data, prepare
 from fedbench.spec import Spec
 
 ALL = registry.names("method")
@@ -126,8 +126,14 @@ def test_no_method_sees_rows_of_unseen_clients_or_of_validation_and_test() -> No
     assert len(ready.method.task.images) == expected
     assert len(ready.unseen[0].task.images) == sum(len(rows) for rows in ready.partition.train[4:])
     assert ready.method.task.clients == ready.unseen[0].task.clients == 4
-    everything, rows = ready.engine.clients.images, torch.cat(ready.partition.train[:4])
-    assert torch.equal(ready.method.task.images, everything[rows])
+    data, rows = load_data("digits", Path("unused")), ready.partition
+    assert torch.equal(ready.method.task.images, data.images[torch.cat(rows.train[:4])])
+    clients = ready.engine.clients
+    for part, held_out in ((rows.validation, clients.validation), (rows.test, clients.test)):
+        for mine, places in zip(part[:4], held_out, strict=True):
+            assert torch.equal(clients.images[places], data.images[mine])
+            assert torch.equal(clients.labels[places], data.labels[mine])
+    assert clients.images.data_ptr() != ready.method.task.images.data_ptr()
 
 
 @pytest.mark.parametrize("method", ALL)
