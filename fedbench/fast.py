@@ -39,9 +39,8 @@ class _Block(NamedTuple):
     name: str
     x: Tensor  # the input
     y: Tensor  # after the convolution
-    q: Tensor  # after the pooling
-    where: Tensor | None  # where the maxima were; in the blocked layout `q` knows
-    p: Tensor  # after the ReLU
+    where: Tensor | None  # where the maxima were; in the blocked layout `p` knows
+    p: Tensor  # after pooling and ReLU
 
 
 class _Trace(NamedTuple):
@@ -63,7 +62,7 @@ def _pool(y: Tensor, train: bool) -> tuple[Tensor, Tensor | None]:
 
 def _unpool(grad: Tensor, block: _Block) -> Tensor:
     if block.where is None:
-        out: Tensor = _aten.mkldnn_max_pool2d_backward(grad, block.q, block.y, [2, 2], [2, 2])
+        out: Tensor = _aten.mkldnn_max_pool2d_backward(grad, block.p, block.y, [2, 2], [2, 2])
     else:
         out = _aten.max_pool2d_with_indices_backward(grad, block.y, [2, 2], [2, 2], [0, 0], [1, 1], False, block.where)
     return out
@@ -78,9 +77,9 @@ def _forward(model: Tree, x: Tensor, padding: int, train: bool) -> _Trace:
     trace = _Trace([], [], x)
     for name in convs:
         y = torch.conv2d(x, model[f"{name}.weight"], model[f"{name}.bias"], padding=padding)
-        q, where = _pool(y, train)
-        p = q.relu()  # relu(max(y)) = max(relu(y)): relu is monotone, and the gradients agree; a quarter of the work
-        trace.blocks.append(_Block(name, x, y, q, where, p))
+        p, where = _pool(y, train)
+        p.relu_()  # relu(max(y)) = max(relu(y)): relu is monotone, and the gradients agree; a quarter of the work
+        trace.blocks.append(_Block(name, x, y, where, p))
         x = p
     x = (x.to_dense() if x.is_mkldnn else x).flatten(1)
     for name in names[len(convs) :]:

@@ -7,8 +7,7 @@ every step, NCHW, one DataLoader a client, weights generated again for every bat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +78,12 @@ def measurements(root: Path, steps: int) -> dict[str, Callable[[], float]]:
     client = torch.tensor([0])
     change = {name: torch.randn(shape) for name, shape in hypernetwork.shapes.items()}
 
-    def visit(batches: list[tuple[Tensor, Tensor]] | DataLoader) -> float:
+    def visit(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         with torch.no_grad():
             net.load_state_dict(hypernetwork(client))
         optimizer = torch.optim.SGD(net.parameters(), lr=5e-3, momentum=0.9, weight_decay=5e-5)
         began = time.process_time()
-        for x, y in islice(batches, steps):
+        for x, y in batches:
             optimizer.zero_grad()
             F.cross_entropy(net(x), y).backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 50)
@@ -115,7 +114,7 @@ def measurements(root: Path, steps: int) -> dict[str, Callable[[], float]]:
         return (time.process_time() - began) * CLIENTS
 
     return {
-        "step": lambda: visit(loader),
+        "step": lambda: visit(next(iter(loader)) for _ in range(steps)),  # a fresh shuffle for every step
         "step on ready tensors": lambda: visit(list(zip(ready, ready_labels, strict=True))),
         "server step": server_step,
         "evaluation": evaluation,
