@@ -120,12 +120,12 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
                 if stop_file.exists():
                     return Outcome(job, "stopped")
         except BadInput as error:
+            store.write_failure(job.results, job.spec, str(error))
             return Outcome(job, "failed", str(error))
         except Exception as error:
-            message, details = f"{type(error).__name__}: {error}", traceback.format_exc()
-            with contextlib.suppress(OSError):
-                store.write_bytes(store.work_path(job.results, job.spec, "error"), details.encode())
-            return Outcome(job, "failed", message, details)
+            details = traceback.format_exc()
+            store.write_failure(job.results, job.spec, details)
+            return Outcome(job, "failed", f"{type(error).__name__}: {error}", details)
 
 
 def _work(job: Job, stop_file: Path) -> Outcome:

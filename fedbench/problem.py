@@ -71,7 +71,7 @@ def _federation(data: Data, partition: Partition, ids: range, device: torch.devi
 def _joined(rows: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
     """All `rows` behind one another, and for each of them where it stands then."""
     together = torch.cat(list(rows))
-    return together, torch.arange(len(together)).split([len(mine) for mine in rows])
+    return together, torch.split(torch.arange(len(together)), [len(mine) for mine in rows])
 
 
 def prepare(spec: Spec, method: Plugin, dataset: Plugin, root: Path, device: torch.device | None = None) -> Problem:

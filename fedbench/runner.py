@@ -67,8 +67,12 @@ def _parallel(jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool) 
             try:
                 yield from pool([job], 2)  # with one process joblib would use this one
             except Exception as error:
+                if stop_file.exists():
+                    yield Outcome(job, "stopped")
+                    continue
                 reason = f"its worker process died ({type(error).__name__}); was memory short?"
-                yield Outcome(job, "stopped") if stop_file.exists() else Outcome(job, "failed", reason)
+                store.write_failure(job.results, job.spec, reason)
+                yield Outcome(job, "failed", reason)
 
 
 def _spread(jobs: Sequence[Job]) -> list[Job]:

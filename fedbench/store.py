@@ -116,18 +116,34 @@ class Result(BaseModel):
         return self.history[-1]
 
 
-NO_NUMBERS = ("seconds", "provenance", "dataset_code", "digest")
+NO_NUMBERS = frozenset({"seconds", "provenance", "dataset_code", "digest"})
 
 
 def digest(payload: dict[str, Any]) -> str:
     """SHA-256 of a result's numbers: all but what NO_NUMBERS names."""
+    return hashlib.sha256(json.dumps(_timeless(payload), sort_keys=True).encode()).hexdigest()
 
-    def timeless(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if k not in NO_NUMBERS}
-        return [timeless(item) for item in value] if isinstance(value, list) else value
 
-    return hashlib.sha256(json.dumps(timeless(payload), sort_keys=True).encode()).hexdigest()
+def _timeless(value: Any) -> Any:
+    # most values are numbers, which are not worth a call
+    if isinstance(value, dict):
+        return {k: _timeless(v) if isinstance(v, (dict, list)) else v for k, v in value.items() if k not in NO_NUMBERS}
+    return [_timeless(v) if isinstance(v, (dict, list)) else v for v in value]
+
+
+class Failure(BaseModel):
+    """A run that ended with an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: Spec
+    details: str  # the traceback, or one sentence
+
+    @property
+    def message(self) -> str:
+        """The last line of the details."""
+        lines = self.details.strip().splitlines()
+        return lines[-1] if lines else "an error without a message"
 
 
 def result_path(root: Path, spec: Spec) -> Path:
@@ -186,6 +202,21 @@ def read(path: Path) -> Result:
     if digest(result.model_dump(mode="json")) != result.digest:
         raise BadInput(f"{path} is damaged or was edited: its numbers do not match its digest")
     return result
+
+
+def write_failure(root: Path, spec: Spec, details: str) -> None:
+    """Keep why the run `spec` failed, until it succeeds; a folder that cannot be written to keeps nothing."""
+    failure = Failure(spec=spec, details=details)
+    with contextlib.suppress(OSError):
+        write_bytes(work_path(root, spec, "error"), (failure.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_failure(path: Path) -> Failure:
+    """The failure at `path`. Raises BadInput for another file."""
+    try:
+        return Failure.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise BadInput(f"{path} is not the record of a failed run") from None
 
 
 def files(root: Path) -> Iterator[Path]:

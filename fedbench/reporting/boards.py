@@ -12,6 +12,7 @@ from fedbench.experiment import Published
 from fedbench.reporting.runs import Cell, Run, Setting, make_cell, variant_titles, variants
 from fedbench.reporting.statistics import CONFIDENCE, LEVEL, Difference, compare, not_worse, summary
 from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.store import Failure
 
 Metric = Literal["client mean", "pooled"]
 Side = Literal["seen", "unseen"]
@@ -64,8 +65,8 @@ class Board:
         return found
 
 
-def boards(runs: Sequence[Run]) -> list[Board]:
-    """One board a setting, the one with most runs first."""
+def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]:
+    """One board a setting, the one with most runs first. A method all of whose runs there failed is a gap of it."""
     groups: dict[Setting, list[Run]] = {}
     for run in runs:
         groups.setdefault(Setting.of(run.spec), []).append(run)
@@ -81,6 +82,9 @@ def boards(runs: Sequence[Run]) -> list[Board]:
             rows = variants([run for run in members if run.spec.method == method])
             for title, row in zip(variant_titles(rows), rows, strict=True):
                 lines.append(Line(method, title, make_cell(row, expected)))
+        failed = {f.spec.method: f.message for f in failures if Setting.of(f.spec) == setting}
+        for method in sorted(failed.keys() - {run.spec.method for run in members}):
+            lines.append(Line(method, method, Cell((), expected, f"failed: {failed[method]}")))
         stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
         name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
         names.add(name)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joblib import Parallel, delayed
+
 from fedbench.errors import BadInput
 from fedbench.reporting import boards as build
 from fedbench.reporting.boards import Board, Line, Metric
-from fedbench.reporting.runs import Cell, Collection, Run, collect, make_cell
+from fedbench.reporting.runs import Cell, Collection, Run, collect, make_cell, processes
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown
 
@@ -62,10 +64,11 @@ def report(
     need the data sets, in `data_root`, and torch. Raises BadInput where there is nothing to report on.
     """
     collection = collect(Path(results))
-    made = build.boards(collection.runs)
+    made = build.boards(collection.runs, collection.failures)
     if not made:
-        left_out = f"; left out: {'; '.join(collection.left_out)}" if collection.left_out else ""
-        raise BadInput(f"there are no results in {results}{left_out}: make some with `fedbench run`")
+        others = [*(f"left out: {text}" for text in collection.left_out)]
+        others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
+        raise BadInput("; ".join([f"there are no results in {results}: make some with `fedbench run`", *others]))
     if reference is not None and not any(build.pick_reference(board, reference) for board in made):
         known = {line.name for board in made for line in board.lines}
         from fedbench.errors import unknown_name
@@ -74,7 +77,7 @@ def report(
     tables = build.grids(made)
     for board in made:
         tables += _board_tables(board, reference)
-    pictures = _draw(made[:figures], FIGURES, "client mean")
+    pictures = _draw(made[:figures], FIGURES, "client mean", processes(len(collection.runs)))
     notes = []
     if len(made) > figures:
         notes.append(f"figures are drawn for the {figures} settings with most runs, of {len(made)}")
@@ -100,9 +103,9 @@ def experiment_report(
     mine = Collection(
         tuple(run for run in everything.runs if run.spec.identity in wanted),
         tuple(text for text in everything.left_out),
-        tuple(failure for failure in everything.failures if failure.identity in wanted),
+        tuple(failure for failure in everything.failures if failure.spec.identity in wanted),
     )
-    errors = {failure.identity: failure.message for failure in mine.failures} | plan.failed
+    errors = {failure.spec.identity: failure.message for failure in mine.failures} | plan.failed
     by_identity = {run.spec.identity: run for run in mine.runs}
     made = []
     for column in experiment.chosen(plan.preset):
@@ -128,7 +131,7 @@ def experiment_report(
             tables.append(build.measures(board))
         if "differences" in experiment.tables:
             tables += _differences(board, experiment.reference)
-    pictures = _draw(made, experiment.figures, metric)
+    pictures = _draw(made, experiment.figures, metric, processes(len(everything.runs)))
     drawn, missing = partition_pictures(made, data_root)
     notes = [f"preset {plan.preset}; {len(mine.runs)} of {len(wanted)} runs are done", *missing]
     gaps = [f"{identity}: {errors[identity]}" for identity in sorted(wanted & errors.keys() - by_identity.keys())]
@@ -157,12 +160,14 @@ def _differences(board: Board, reference: str | None) -> list[Table]:
     return [table for table in sides if table is not None]
 
 
-def _draw(made: Sequence[Board], kinds: Sequence[Draw], metric: Metric) -> list[Picture]:
+def _draw(made: Sequence[Board], kinds: Sequence[Draw], metric: Metric, spread: int) -> list[Picture]:
+    """All pictures, drawn by `spread` processes."""
     if not kinds or not made:
         return []
     from fedbench.reporting.figures import draw  # matplotlib takes a while
 
-    return [picture for board in made for kind in kinds if (picture := draw(board, kind, metric))]
+    drawn = Parallel(spread)(delayed(draw)(board, kind, metric) for board in made for kind in kinds)
+    return [picture for picture in drawn if picture]
 
 
 def _write(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, cpu_count, delayed
 
 from fedbench import store
 from fedbench.errors import BadInput
 from fedbench.spec import SEEDS, Spec
-from fedbench.store import HistoryRow, Row, TestScores
+from fedbench.store import Failure, HistoryRow, Row, TestScores
 
 Floats = npt.NDArray[np.float64]
 MEGABYTE = 1e6  # bytes
-MANY = 400  # files from which reading is spread over processes
+MANY = 400  # files from which the work is spread over processes
+TOGETHER = 50  # files that a process is given at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,24 +128,14 @@ def read(path: Path) -> Run:
     )
 
 
-def _attempt(path: Path) -> Run | str:
-    try:
-        return read(path)
-    except BadInput as error:
-        return str(error)
-
-
-class Failure(NamedTuple):
-    """A run that ended with an error: its identity, and the traceback."""
-
-    identity: str
-    details: str
-
-    @property
-    def message(self) -> str:
-        """The last line of the traceback."""
-        lines = self.details.strip().splitlines()
-        return lines[-1] if lines else "an error without a message"
+def _attempts(paths: Sequence[Path]) -> list[Run | str]:
+    found: list[Run | str] = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except BadInput as error:
+            found.append(str(error))
+    return found
 
 
 @dataclass(frozen=True)
@@ -171,19 +160,24 @@ def collect(root: Path) -> Collection:
             left_out.append(f"{run.path} is a second copy of {runs[run.spec.identity].path}")
         else:
             runs[run.spec.identity] = run
-    failures = [
-        Failure(path.stem, path.read_text(errors="replace")) for path in sorted((root / store.WORK).glob("*.error"))
-    ]
+    failures = []
+    for path in sorted((root / store.WORK).glob("*.error")):
+        try:
+            failures.append(store.read_failure(path))
+        except BadInput as error:
+            left_out.append(str(error))
     return Collection(tuple(runs.values()), tuple(left_out), tuple(failures))
 
 
+def processes(files: int) -> int:
+    """Over how many processes a report on so many results is spread; 1 where they are too few to be worth it."""
+    return min(8, cpu_count()) if files >= MANY else 1
+
+
 def _read_all(paths: Sequence[Path]) -> Iterator[Run | str]:
-    processes = min(8, os.cpu_count() or 1)
-    if len(paths) < MANY or processes == 1:
-        yield from map(_attempt, paths)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        yield from pool.map(_attempt, paths, chunksize=50)
+    parts = [paths[i : i + TOGETHER] for i in range(0, len(paths), TOGETHER)]
+    for part in Parallel(processes(len(paths)), return_as="generator")(delayed(_attempts)(part) for part in parts):
+        yield from part
 
 
 # ---------------------------------------------------------------- cells

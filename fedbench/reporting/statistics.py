@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
 
 from fedbench.reporting.runs import Cell, Floats
 
@@ -76,6 +75,8 @@ def paired(method: Cell, reference: Cell, unseen: bool = False) -> Floats | str:
 
 def difference(pairs: Floats, seeds: int) -> Difference:
     """Of paired differences [P]."""
+    from scipy import stats  # takes half a second, and those who only read results have no need of it
+
     low = high = None
     if len(pairs) > 1:
         interval = stats.bootstrap(
@@ -99,6 +100,8 @@ def p_value(pairs: Floats) -> float:
 
 @lru_cache(maxsize=10_000)  # the same pairs are tested for several tables
 def _p_value(pairs: bytes) -> float:
+    from scipy import stats
+
     values = np.frombuffer(pairs)
     return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
 

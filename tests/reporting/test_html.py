@@ -82,8 +82,8 @@ def page(some: Callable[[Path], Path], make: Any, tmp_path_factory: pytest.TempP
     results = some(folder / "results")
     for seed in (42, 27, 13):
         store.write(results, make("own", seed, title=NASTY, novel=4, params={"note": NASTY}))
-    (results / store.WORK).mkdir()
-    (results / store.WORK / "0123456789abcdef.error").write_text(f"Traceback\nRuntimeError: {NASTY}\n" + "x" * 400)
+    failed = make("own", 7, novel=4, params={"note": NASTY}).spec
+    store.write_failure(results, failed, f"{'x' * 400}\nRuntimeError: {NASTY}\n")
     (results / "digits" / "own" / "foreign.json").write_text("{}")
     return report(results, folder / "out", figures=1).page.resolve()
 

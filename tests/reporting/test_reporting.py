@@ -304,6 +304,25 @@ def test_damaged_and_foreign_files_are_named_and_left_out(results: Path, tmp_pat
     assert "foreign.json" in made.page.read_text()
 
 
+def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: Path, make: Maker) -> None:
+    """Its settings are those of the others, so it has a place in their tables; a damaged record is left out."""
+    store.write_failure(results, make("scaffold", novel=4).spec, "Traceback\nRuntimeError: no luck\n")
+    store.write_failure(results, make("fedavg", seed=99, novel=4).spec, "of a method that has other runs")
+    store.work_path(results, make("local", seed=98).spec, "error").write_text("not a record")
+    made = report(results, tmp_path / "out", figures=0)
+    row = dict(made.tables[0].rows)["scaffold"][0]
+    assert (row.value, row.gap, row.reason) == (None, "failed", "failed: RuntimeError: no luck")
+    assert len(made.tables[0].rows) == 6
+    assert "is not the record of a failed run" in made.warnings[0]
+    page = made.page.read_text()
+    assert "scaffold, digits, 24 clients, seed 42" in page
+    assert "of a method that has other runs" in page
+    for path in store.files(results):
+        path.unlink()
+    with pytest.raises(BadInput, match="failed: scaffold: RuntimeError: no luck"):
+        report(results, tmp_path / "out")
+
+
 def test_nothing_to_report_is_said(tmp_path: Path, results: Path) -> None:
     with pytest.raises(BadInput, match="there is no results folder"):
         report(tmp_path / "nowhere", tmp_path / "out")
