@@ -73,6 +73,10 @@ def run(
             help="Who holds what: classes, dirichlet, group, iid, with settings as in classes:per_client=2,spare=0."
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="The clients' network: lenet, lenet-8, mlp-digits, ... Default: the data set's."),
+    ] = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -117,7 +121,7 @@ def run(
     from joblib import cpu_count  # those that this process may use
 
     from fedbench import registry
-    from fedbench.comparison import Comparison, check_partitions, check_writable
+    from fedbench.comparison import Comparison, check_possible, check_writable
     from fedbench.errors import unknown_name
     from fedbench.spec import PRESETS, seed_list
 
@@ -134,6 +138,7 @@ def run(
         dataset=dataset,
         clients=clients,
         partition=partition,
+        network=network,
         visits=length,
         evaluate_every=min(chosen.evaluate_every, length),
         novel_clients=novel_clients,
@@ -144,7 +149,7 @@ def run(
         results=results,
         checkpoint_every=checkpoint_every,
     ).jobs()
-    check_partitions(plan)
+    check_possible(plan)
     processes = min(jobs or cpu_count(), len(plan))
     if dry_run:
         from fedbench.eta import show_plan

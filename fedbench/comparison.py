@@ -10,7 +10,7 @@ from fedbench import registry
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.job import Job
-from fedbench.models import NETWORKS
+from fedbench.models import NETWORKS, network
 from fedbench.partition import parse_partition
 from fedbench.registry import Plugin
 from fedbench.spec import PRESETS, Spec
@@ -56,9 +56,9 @@ class Comparison:
             from fedbench.problem import load_data
 
             clients = dataset.cls().default_clients(load_data(dataset.where, root))
-        network = canonical(self.network or dataset.cls.network)
-        if network not in NETWORKS:
-            raise unknown_name("network", self.network or network, NETWORKS)
+        chosen = canonical(self.network or dataset.cls.network)
+        if chosen not in NETWORKS:
+            raise unknown_name("network", self.network or chosen, NETWORKS)
         partition = str(parse_partition(self.partition or dataset.cls.partition, dataset.cls))
         if self.adapt_visits is not None and not self.novel_clients:
             raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
@@ -70,7 +70,7 @@ class Comparison:
                     method=plugin.name,
                     params=params[plugin.name],
                     dataset=dataset.name,
-                    network=network,
+                    network=chosen,
                     partition=partition,
                     clients=clients,
                     novel_clients=self.novel_clients,
@@ -117,12 +117,14 @@ class Comparison:
         return "cpu"
 
 
-def check_partitions(jobs: Sequence[Job]) -> None:
-    """Make every partition of `jobs` once, so that an impossible one is refused before anything runs."""
-    from fedbench.problem import make_partition
+def check_possible(jobs: Sequence[Job]) -> None:
+    """Make every partition and network of `jobs` once, so that an impossible one is refused before anything runs."""
+    from fedbench.problem import image_shape, load_data, make_partition
 
     for spec, job in {(job.spec.partition, job.spec.clients, job.spec.seed): job for job in jobs}.items():
         make_partition(job.dataset, job.data_root, *spec)
+        data = load_data(job.dataset, job.data_root)
+        network(job.spec.network, image_shape(data), data.classes)
 
 
 def check_writable(results: Path) -> None:

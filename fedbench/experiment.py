@@ -340,7 +340,7 @@ def plan(
     `check_data` also makes every partition, which reads the data. Raises BadInput for an unknown method or data set.
     """
     from fedbench import registry
-    from fedbench.comparison import Comparison, check_partitions
+    from fedbench.comparison import Comparison, check_possible
 
     length = experiment.length(preset)
     folder = experiment._path.resolve().parent
@@ -389,7 +389,7 @@ def plan(
                 results=results,
             ).jobs()
             if check_data:
-                check_partitions(made)
+                check_possible(made)
         except BadInput as error:
             gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
             continue

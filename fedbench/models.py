@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbench.errors import canonical, unknown_name
+from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.tree import Tree
 
 
@@ -96,7 +96,7 @@ def lenet(image: tuple[int, int, int], classes: int, width: int = 16) -> Network
     experiment. The paper's text speaks of two fully connected layers, the code has three.
     """
     c, h, w = image
-    flat = 2 * width * (((h - 4) // 2 - 4) // 2) * (((w - 4) // 2 - 4) // 2)
+    flat = 2 * width * prod(max(0, ((side - 4) // 2 - 4) // 2) for side in (h, w))
 
     def logits(p: Tree, x: Tensor) -> Tensor:
         x = _pool(_conv(p, "conv1", x))
@@ -162,7 +162,15 @@ NETWORKS: dict[str, Build] = {
 
 
 def network(name: str, image: tuple[int, int, int], classes: int) -> Network:
-    """The network called `name` for images [c, h, w]; raises BadInput for a name that is not in `NETWORKS`."""
+    """The network called `name` for images [c, h, w].
+
+    Raises BadInput for a name that is not in `NETWORKS`, and for images too small for the network's poolings.
+    """
     if canonical(name) not in NETWORKS:
         raise unknown_name("network", name, NETWORKS)
-    return NETWORKS[canonical(name)](image, classes)
+    made = NETWORKS[canonical(name)](image, classes)
+    if any(0 in shape for shape in made.shapes.values()):
+        raise BadInput(
+            f"images of {image[1]} x {image[2]} pixels are too small for the network {name}: 16 x 16 will do"
+        )
+    return made

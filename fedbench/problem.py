@@ -42,6 +42,12 @@ def load_data(where: str, root: Path) -> Data:
     return data
 
 
+def image_shape(data: Data) -> tuple[int, int, int]:
+    """Channels, height and width of one image."""
+    channels, height, width = data.images.shape[1:]
+    return channels, height, width
+
+
 @lru_cache(maxsize=2)
 def make_partition(where: str, root: Path, partition: str, clients: int, seed: int) -> Partition:
     """Who holds which rows."""
@@ -83,12 +89,11 @@ def prepare(spec: Spec, method: Plugin, dataset: Plugin, root: Path, device: tor
         raise BadInput(f"{spec.novel_clients} unseen clients of {spec.clients} leave none to train on: ask for fewer")
     partition = make_partition(dataset.where, root, spec.partition, spec.clients, spec.seed)
     dtype = DTYPES[spec.dtype]
-    shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
 
     def task_and_clients(ids: range) -> tuple[Task, Clients]:
         images, labels, clients = _federation(data, partition, ids, device)
         task = Task(
-            network=network(spec.network, shape, data.classes),
+            network=network(spec.network, image_shape(data), data.classes),
             images=images,
             labels=labels,
             mean=torch.tensor(data.mean, dtype=dtype, device=device)[:, None, None],

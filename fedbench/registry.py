@@ -88,8 +88,9 @@ def _find(kind: str, text: str) -> Plugin:
     name = canonical(text)
     if name not in names(kind):
         raise unknown_name(kind, text, names(kind))
+    built_in = importlib.util.find_spec(f"fedbench.{kind}s.{name.replace('-', '_')}") is not None
     for point in entry_points(group=f"fedbench.{kind}s"):
-        if canonical(point.name) == name:
+        if canonical(point.name) == name and not built_in:  # what is built in keeps its name
             cls = _imported(text, point.load)
             return Plugin(name, cls, name, _code_hash(sys.modules[cls.__module__]))
     module = _imported(text, lambda: importlib.import_module(f"fedbench.{kind}s.{name.replace('-', '_')}"))
@@ -151,13 +152,21 @@ def _sources(module: ModuleType, seen: set[str]) -> Iterator[str]:
     seen.add(module.__name__)
     source = inspect.getsource(module)
     yield source
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-            ("fedbench.methods.", "fedbench.datasets.")
-        ):
-            assert node.module is not None
-            if node.module not in seen:
-                yield from _sources(importlib.import_module(node.module), seen)
+    for name in sorted(_plugins_imported(ast.parse(source)) - seen):
+        yield from _sources(importlib.import_module(name), seen)
+
+
+def _plugins_imported(source: ast.Module) -> set[str]:
+    """The modules of `fedbench.methods` and `fedbench.datasets` that a source imports, in whatever form."""
+    found: list[str] = []
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module in ("fedbench.methods", "fedbench.datasets"):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append(node.module or "")
+    return {name for name in found if name.startswith(("fedbench.methods.", "fedbench.datasets."))}
 
 
 def _meaning(node: object) -> object:

@@ -38,7 +38,7 @@ class FedPer(Method):
     def personal(self) -> tuple[str, ...]:
         """Parameter names that never leave the client."""
         layers = self.task.network.layers
-        return self.task.network.names(*layers[len(layers) - self.personal_layers :])
+        return self.task.network.names(*layers[max(0, len(layers) - self.personal_layers) :])
 
     def server_init(self, rng: torch.Generator) -> Tree:
         return tree.drop(self.task.init(rng), self.personal)

@@ -138,6 +138,8 @@ BAD = [
     (("--partition", "clases"), "Did you mean 'classes'?"),
     (("--partition", "classes:per_client=11"), "11"),
     (("--clients", "3000"), "3000 clients"),
+    (("--network", "lenett"), "Did you mean 'lenet'?"),
+    (("--network", "lenet"), "images of 8 x 8 pixels are too small for the network lenet"),
     (("--novel-clients", "10"), "leave none to train on"),
     (("--adapt-visits", "3"), "--novel-clients"),
     (("--set", "pfedhn.lr"), "METHOD.FIELD=VALUE"),

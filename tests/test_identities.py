@@ -236,6 +236,17 @@ def test_local_is_each_client_alone(task: Task) -> None:
         close(state, take(net, task))
 
 
+@pytest.mark.parametrize("layers", [5, 99])
+def test_fedper_with_nothing_shared_is_local(task: Task, layers: int) -> None:
+    """The same initial draw of every client, the same batches and steps: bit for bit Local, and nothing travels."""
+    _, progress = run(FedPer(task=task, personal_layers=layers))
+    _, expected = run(Local(task=task))
+    assert progress.bytes_down == progress.bytes_up == 0
+    assert progress.clients.keys() == expected.clients.keys() != set()
+    for i, state in expected.clients.items():
+        same(progress.clients[i], state)
+
+
 def test_lg_goes_on_from_what_fedavg_reached(task: Task) -> None:
     """The last of 3 rounds is LG's (share 2/3): the local layers then start at FedAvg's, and only the head is averaged.
 

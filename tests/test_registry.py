@@ -1,0 +1,68 @@
+"""Plug-ins: which one a name means, and what belongs to the hash of its code."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from fedbench import registry
+
+METHOD = """
+{line}
+from dataclasses import dataclass
+from fedbench.method import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Method):
+    title = "Mine"
+    paper = "me"
+    def server_init(self, rng): ...
+    def server_send(self, server, cohort): ...
+    def client_train(self, message, state, batches): ...
+    def server_receive(self, server, cohort, upload): ...
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from fedbench.methods.pfedhn import Hypernetwork",
+        "from fedbench.methods import pfedhn",
+        "from fedbench.methods import pfedhn as other",
+        "import fedbench.methods.pfedhn",
+        "import fedbench.methods.pfedhn as other",
+    ],
+)
+def test_the_code_of_imported_plugins_belongs_to_the_hash(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another pFedHN is another method of those that use it, in whatever form they import it; and of no others."""
+    hashes = []
+    for name, text in (("uses", line), ("alone", "")):
+        path = tmp_path / f"{name}.py"
+        path.write_text(METHOD.format(line=text))
+        hashes.append([registry.find_method(str(path)).code])
+    original = registry.inspect.getsource
+
+    def changed(module: object) -> str:
+        return original(module) + ("\nrate = 2" if getattr(module, "__name__", "") == "fedbench.methods.pfedhn" else "")
+
+    monkeypatch.setattr(registry.inspect, "getsource", changed)
+    registry._find.cache_clear()
+    for name, known in zip(("uses", "alone"), hashes, strict=True):
+        known.append(registry.find_method(str(tmp_path / f"{name}.py")).code)
+    registry._find.cache_clear()
+    assert hashes[0][0] != hashes[0][1]
+    assert hashes[1][0] == hashes[1][1]
+
+
+def test_an_installed_method_does_not_take_the_name_of_a_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [EntryPoint(name, "fedbench.methods.local:Local", "fedbench.methods") for name in ("fedavg", "own")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(installed).select(group=group))
+    registry._find.cache_clear()
+    assert registry.find_method("fedavg").cls.title == "FedAvg"
+    assert registry.find_method("own").cls.title == "Local"
+    assert "own" in registry.names("method")
+    registry._find.cache_clear()
