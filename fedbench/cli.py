@@ -353,7 +353,7 @@ def reproduce(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
 ) -> None:
     """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
-    from fedbench.experiment import reproduce as make
+    from fedbench.campaign import reproduce as make
 
     _show(
         make(
@@ -391,7 +391,7 @@ def list_experiments(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
 ) -> None:
     """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
-    from fedbench.experiment import experiments_table
+    from fedbench.campaign import experiments_table
 
     out.print(experiments_table(preset, data_root=data_root, results=results))
 

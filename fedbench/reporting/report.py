@@ -17,7 +17,8 @@ from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown
 
 if TYPE_CHECKING:
-    from fedbench.experiment import Draw, Plan
+    from fedbench.campaign import Plan
+    from fedbench.experiment import Draw
     from fedbench.reporting.figures import Picture
 
 FIGURES: tuple[Draw, ...] = ("visits", "megabytes", "seconds", "front", "clients", "unseen")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fedbench import experiment, store
+from fedbench.campaign import plan, reproduce, status
 from fedbench.errors import BadInput
-from fedbench.experiment import line_of, load, plan, reproduce, status
+from fedbench.experiment import line_of, load
 from fedbench.reporting import tables as forms
 
 MINE = """\
@@ -176,6 +177,40 @@ def test_unknown_names_are_answered_with_the_nearest(mine: Path, tmp_path: Path)
     mine.write_text(MINE.replace('dataset = "digits"', 'dataset = "digit"', 1))
     with pytest.raises(BadInput, match=r"line 18: there is no dataset called 'digit'"):
         plan(load(str(mine)), "smoke")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"fedavg.local.lr" = 0.01', '"fedavg.local.rl" = 0.01', "Did you mean 'local.lr'"),
+        ('"fedavg.local.lr" = 0.01', '"fedavg.local.lr" = -1', "fedavg.local.lr=-1: input should be greater than 0"),
+        ("clients = 10\n", 'clients = 10\npartition = "clases"\n', "Did you mean 'classes'"),
+        ("clients = 10\n", 'clients = 10\nnetwork = "lenett"\n', "Did you mean 'lenet'"),
+        ("clients = 10\n", 'clients = 10\nsettings = { "fedavg.local.rl" = 1 }\n', "Did you mean 'local.lr'"),
+        ("clients = 10\n", 'clients = 10\nsettings = { "fedavgg.local.lr" = 1 }\n', "Did you mean 'fedavg'"),
+    ],
+)
+def test_a_mistake_that_only_the_plan_sees_has_its_line_too(mine: Path, old: str, new: str, message: str) -> None:
+    assert old in MINE
+    mine.write_text(MINE.replace(old, new, 1))
+    with pytest.raises(BadInput, match="line") as error:
+        plan(load(str(mine)), "smoke")
+    assert f"line {number(mine.read_text(), new.strip().splitlines()[-1])}:" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_column_has_settings_of_its_own(mine: Path, tmp_path: Path) -> None:
+    """Over those of the experiment, and in no other column."""
+    own = 'settings = { "fedavg.local.lr" = 0.2, "fedavg.local.steps" = 7 }'
+    mine.write_text(MINE.replace("clients = 10\n", f"clients = 10\n{own}\n"))
+    made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")
+    rates = {
+        key: {(j.spec.params["local.lr"], j.spec.params["local.steps"]) for j in jobs}
+        for key, jobs in made.jobs.items()
+    }
+    assert rates["digits-10", "fedavg"] == {(0.2, 7)}
+    assert rates["digits-5", "fedavg"] == {(0.01, 50)}
+    assert rates["digits-10", "local"] == {(0.005, 50)}
 
 
 def test_a_method_file_must_lie_beside_the_experiment(mine: Path, tmp_path: Path) -> None:
