@@ -31,6 +31,7 @@ WIDTH = 3.4  # inches
 DPI = 200
 POINTS = 200  # of a curve, where seeds were not looked at in the same places
 FAR = 30  # an axis becomes logarithmic where the dearest method costs so many times as much as the cheapest
+NEAR = 12  # points; a name that is farther from its place has a leader
 MANY_POINTS = 300  # from so many clients on a box is drawn without them
 LOOK: dict[Any, Any] = {
     "font.size": 8,
@@ -214,12 +215,18 @@ def _label_points(axes: Axes, points: Mapping[str, Point], looks: Mapping[str, S
     to_axes = axes.transAxes.inverted()
     scale = figure.dpi / 72  # pixels a point
     spots = {title: axes.transData.transform(point) for title, point in points.items()}
-    taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in spots.values()]
+    taken = {t: (x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for t, (x, y) in spots.items()}
 
-    def cost(box: Box, radius: float) -> float:
+    def cost(title: str, box: Box, radius: float) -> float:
         out = max(0, inside.x0 - box[0], box[2] - inside.x1) + max(0, inside.y0 - box[1], box[3] - inside.y1)
-        covered = sum(_overlap(box, other) for other in taken)
-        return float(out + 4 * covered / ((box[2] - box[0]) * (box[3] - box[1])) + 0.01 * radius)
+        covered = sum(_covered(box, other) for other in taken.values())
+        crossed = 0.0
+        if radius > NEAR:  # then it has a leader
+            middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            places = np.linspace(spots[title], middle, 12)
+            others = [other for name, other in taken.items() if name != title]
+            crossed = sum(any(o[0] < x < o[2] and o[1] < y < o[3] for o in others) for x, y in places) / len(places)
+        return float(out + 4 * covered + 2 * crossed + 0.01 * radius)
 
     for title, (x, y) in sorted(spots.items(), key=lambda item: float(item[1][1])):
         text = axes.text(0, 0, title, fontsize=7, color=looks[title].color, ha="center", va="center")
@@ -232,17 +239,19 @@ def _label_points(axes: Axes, points: Mapping[str, Point], looks: Mapping[str, S
                 left = x + radius * scale * across + size.width * (round(across) - 1) / 2
                 bottom = y + radius * scale * up - size.height / 2
                 places.append(((left, bottom, left + size.width, bottom + size.height), radius))
-        box, radius = min(places, key=lambda place: cost(*place))
-        taken.append(box)
+        box, radius = min(places, key=lambda place, title=title: cost(title, *place))  # type: ignore[misc]
+        taken[f"name of {title}"] = box
         middle: Point = tuple(to_axes.transform(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)).tolist())
-        if radius > 12:
+        if radius > NEAR:
             _leader(axes, to_axes.transform((x, y)).tolist(), middle, looks[title])
         text.set_transform(axes.transAxes)
         text.set_position(middle)
 
 
-def _overlap(a: Box, b: Box) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+def _covered(a: Box, b: Box) -> float:
+    """How much of the smaller box the other one covers, 0 .. 1."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    return both / min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
 
 
 # ---------------------------------------------------------------- figures
