@@ -17,13 +17,13 @@ from fedbench.problem import prepare
 
 
 @torch.no_grad()
+@fast.kept_memory()
 def seconds(job: Job) -> float:
     """An estimate for one run: a timed first round after an untimed one, and a timed look at one client."""
     device = torch.device(job.device)
     set_up_torch(device)
     method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
     engine = prepare(job.spec, method, dataset, job.data_root, device).engine
-    fast.keep_memory()
     engine.round(engine.start())
     progress = engine.start()
     began = time.perf_counter()

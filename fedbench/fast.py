@@ -7,9 +7,10 @@ dict. Letters: M samples, B batch, K steps, c channels, h x w pixels, O x I entr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -19,18 +20,27 @@ from torch.nn import functional
 from fedbench.tree import Tree
 
 _aten = torch.ops.aten
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of glibc's malloc.h
 
 
-def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, for it is wanted again in the next step.
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """While inside, this process keeps the memory that it frees, for it is wanted again in the next step.
 
-    Otherwise glibc gives large blocks back to the kernel, which clears their pages anew in every step. Call it once
-    when a process starts. Changes no number; False where there is no glibc, and then nothing is done.
+    Otherwise glibc gives large blocks back to the kernel, which clears their pages anew in every step. Changes no
+    number, and does nothing where there is no glibc.
     """
-    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        return False
-    no_mmap = libc.mallopt(-4, 0)  # M_MMAP_MAX: blocks of 32 MB and more come from the heap as well
-    return bool(no_mmap and libc.mallopt(-1, 2**30))  # M_TRIM_THRESHOLD: up to 1 GB of freed heap is kept
+    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        yield
+        return
+    libc.mallopt(M_MMAP_MAX, 0)  # blocks of 32 MB and more come from the heap as well
+    libc.mallopt(M_TRIM_THRESHOLD, 2**30)  # up to 1 GB of freed heap is kept
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_MAX, 2**16)  # glibc's own values
+        libc.mallopt(M_TRIM_THRESHOLD, 2**17)
+        libc.malloc_trim(0)  # or the next run would find the heap in pieces
 
 
 class _Block(NamedTuple):

@@ -138,7 +138,6 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     method, dataset = registry.find_method(job.method), registry.find_dataset(job.dataset)
     problem = prepare(spec, method, dataset, job.data_root, device)
     load_data.cache_clear()  # the run has copies of the rows that it needs
-    fast.keep_memory()  # not before, for what loading the data needed is not wanted again
     path = store.work_path(job.results, spec, "checkpoint")
     belongs_to = {
         "spec": spec.model_dump(mode="json"),
@@ -172,12 +171,13 @@ def _work(job: Job, stop_file: Path) -> Outcome:
         return stop
 
     _show(job, progress)
-    if not problem.engine.run(progress, keep_server=problem.unseen is not None, tick=tick):
-        return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
     unseen = None
-    if problem.unseen is not None:
-        save()  # adapting has no checkpoints of its own
-        unseen = problem.engine.adapt(progress.best_server, *problem.unseen)
+    with fast.kept_memory():
+        if not problem.engine.run(progress, keep_server=problem.unseen is not None, tick=tick):
+            return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
+        if problem.unseen is not None:
+            save()  # adapting has no checkpoints of its own
+            unseen = problem.engine.adapt(progress.best_server, *problem.unseen)
     payload: dict[str, Any] = {
         "format": 1,
         "spec": spec.model_dump(mode="json"),

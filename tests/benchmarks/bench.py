@@ -8,6 +8,7 @@ machine these are elapsed seconds), but for throughput and start-up, which are e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -78,7 +79,6 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
     set_up_torch(torch.device("cpu"))
     torch.set_grad_enabled(False)
     problem = prepare(job.spec, registry.find_method(job.method), registry.find_dataset(job.dataset), root)
-    fast.keep_memory()  # as `job.work` does at this point
     engine, method = problem.engine, problem.method
     progress = engine.start()
     images = sum(map(len, [*engine.clients.validation, *engine.clients.test]))
@@ -139,8 +139,11 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
 
 def serve(side: str, root: Path, steps: int) -> None:
     """Answer names of measurements, line by line, with what they return."""
+    memory: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if side == "ours":
-        table = our_measurements(root, steps)
+        from fedbench import fast
+
+        table, memory = our_measurements(root, steps), fast.kept_memory()  # as `job.work` has it
     else:
         import torch
         from reference import measurements
@@ -148,9 +151,10 @@ def serve(side: str, root: Path, steps: int) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
         table = measurements(root, steps)
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(table[line.strip()]()), flush=True)
+    with memory:
+        print(json.dumps("ready"), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(table[line.strip()]()), flush=True)
 
 
 # ---------------------------------------------------------------- in the parent
