@@ -248,8 +248,8 @@ def start_up(root: Path, folder: Path, repeats: int) -> list[tuple[str, str, str
         options = ["--methods", str(plugin), "--visits", "1", "--set", "first-step.local.steps=1"]
         run_once(["run", *data, *options, "--seeds", "2", "--results", str(folder / f"first{i}")], folder)
         waits.append(float(note.read_text()) - began)
-    # every visit is followed by a checkpoint here, as any may be
-    options = ["--methods", "pfedhn", "--visits", "4", "--seeds", "1", "--jobs", "1", "--checkpoint-every", "0"]
+    # every visit is followed by a checkpoint here, as any may be, and the second run finds what the first one left
+    options = ["--methods", "pfedhn", "--visits", "4", "--seeds", "2", "--jobs", "1", "--checkpoint-every", "0"]
     _, peak = run_once(["run", *data, *options, "--results", str(folder / "peak")], folder)
     command = [sys.executable, "-c", WITHOUT_TORCH, str(folder / "peak"), str(folder / "report")]
     seen = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
@@ -257,7 +257,7 @@ def start_up(root: Path, folder: Path, repeats: int) -> list[tuple[str, str, str
         ("`fedbench --help`", f"{helped:.2f} s", "under 0.5 s", helped < 0.5),
         ("every `--help` and `fedbench report` import torch", str(seen), "False", seen == "False"),
         ("`fedbench run` to the end of the first local step", f"{min(waits):.1f} s", "under 6 s", min(waits) < 6),
-        ("peak memory of a CIFAR-10 run with checkpoints", f"{peak:.2f} GB", "under 1.2 GB", peak < 1.2),
+        ("peak memory of two CIFAR-10 runs in one process", f"{peak:.2f} GB", "under 1.2 GB", peak < 1.2),
     ]
 
 
