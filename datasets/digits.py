@@ -19,6 +19,7 @@ class Digits(Dataset):
     title = "Digits"
     source = "Alpaydin, Kaynak, Optical recognition of handwritten digits, UCI, 1998; sklearn.datasets.load_digits"
     network = "mlp-digits"
+    cached = False
 
     def load(self, root: Path) -> Data:
         """The samples; `root` is not looked at. Ink of 0 .. 16 becomes 0 .. 255."""

@@ -35,6 +35,14 @@ class Plan:
     titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
 
+    def is_current(self, identity: str, code: str, dataset_code: str | None) -> bool:
+        """Whether the run `identity`, made by method and data set of these hashes, is one of the plugins of now."""
+        from fedbench import registry
+
+        job = next(job for job in self.all_jobs if job.spec.identity == identity)
+        data = registry.find_dataset(job.dataset).code
+        return code == registry.find_method(job.method).code and dataset_code in (data, None)
+
     @property
     def all_jobs(self) -> list[Job]:
         """Every run once, one seed after the other, so that a comparison is there early."""
@@ -162,8 +170,7 @@ def reproduce(
     number of runs at a time, by default one a core. A run that fails leaves a gap with its message and does not disturb
     the others. Raises BadInput where no run is possible at all.
     """
-    import os
-
+    from joblib import cpu_count  # those that this process may use
     from rich.console import Console
 
     from fedbench import runner
@@ -182,11 +189,11 @@ def reproduce(
         done, todo = runner.split_done(everything)
         console.print(f"{made.experiment.title}: {len(done)} of {len(everything)} runs are done", markup=False)
         with Display(todo, console) as display:
-            processes = min(jobs or os.cpu_count() or 1, max(1, len(todo)))
+            processes = min(jobs or cpu_count(), max(1, len(todo)))
             outcomes = runner.run(todo, processes, display.progress, display.outcome)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, out, data_root=data_root, stopped=stopped)
+    return experiment_report(made, results, out, data_root=data_root, stopped=stopped, download=run)
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,11 @@ def _likenesses(spec: Spec) -> Iterator[tuple[str, ...]]:
 
 
 def experiments_table(
-    preset: str = "laptop", *, data_root: Path | None = None, results: Path = Path("results")
+    name: str | None = None,
+    preset: str = "laptop",
+    *,
+    data_root: Path | None = None,
+    results: Path = Path("results"),
 ) -> Table:
     """One row an experiment: its title, how many runs it has, how many are done, and the time for the others."""
     from rich.table import Table
@@ -243,10 +254,10 @@ def experiments_table(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("name", "title", "runs", "done", "left"):
         table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
-    for name in names():
-        state = status(name, preset, data_root=data_root, results=results)
+    for each in names() if name is None else [name]:
+        state = status(each, preset, data_root=data_root, results=results)
         left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
-        table.add_row(name, state.title, str(state.runs), str(state.done), left)
+        table.add_row(state.name, state.title, str(state.runs), str(state.done), left)
     table.caption = (
         f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
     )

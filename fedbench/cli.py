@@ -335,7 +335,10 @@ def report(
     partitions: Annotated[bool, typer.Option("--partitions", help="Also draw who holds what; needs the data.")] = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Tables, statistics and figures of what has been run, and one HTML page. Exit status 1: something was left out."""
+    """Tables, statistics and figures of what has been run, and one HTML page.
+
+    Exit status 1: something was left out, or runs failed.
+    """
     from fedbench.reporting import report as make
 
     _show(make(results, to, reference=reference, figures=figures, partitions=partitions, data_root=data_root))
@@ -386,6 +389,7 @@ def _show(made: Report) -> None:
 
 @list_app.command("experiments")
 def list_experiments(
+    name: Annotated[str | None, typer.Argument(help="One experiment, by name or .toml file.")] = None,
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
@@ -393,7 +397,7 @@ def list_experiments(
     """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
     from fedbench.campaign import experiments_table
 
-    out.print(experiments_table(preset, data_root=data_root, results=results))
+    out.print(experiments_table(name, preset, data_root=data_root, results=results))
 
 
 def main() -> None:

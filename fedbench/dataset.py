@@ -73,6 +73,7 @@ class Dataset(ABC):
     clients: ClassVar[int | None] = 10  # how many unless the user asks for another number; None: one for each group
     partition: ClassVar[str] = "classes"  # how samples are spread unless the user asks for another way
     classes_per_client: ClassVar[int] = 2  # of the `classes` partition
+    cached: ClassVar[bool] = True  # whether `load` reads root/NAME.npz; False: the samples are always there
     validation_rows: ClassVar[int] = 10_000  # taken from the training rows; unused where `Data.test` is None
 
     @abstractmethod

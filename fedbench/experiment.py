@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.spec import Name
@@ -20,8 +20,22 @@ CERTAINTY: dict[Certainty, tuple[str, str]] = {  # the mark of a published value
     "mean-seen": ("~", "mean seen in a public source, its spread and its row remembered"),
     "remembered": ("?", "remembered and unverified"),
 }
+
+
+def _flat(settings: object, prefix: str = "") -> object:
+    """Nested tables, which is what TOML makes of `fedavg.local.lr = 0.01`, as one with dotted keys."""
+    if not isinstance(settings, dict):
+        return settings
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        inner = _flat(value, f"{prefix}{key}.")
+        flat.update(inner if isinstance(inner, dict) else {f"{prefix}{key}": inner})
+    return flat
+
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Scalar = bool | int | float | str
+Settings = Annotated[dict[str, Scalar], BeforeValidator(_flat)]  # "method.field" -> value
 
 
 class _Part(BaseModel):
@@ -57,7 +71,7 @@ class Column(_Part):
     network: str | None = None
     novel_clients: Annotated[int, Field(ge=0)] = 0
     adapt_visits: Annotated[int, Field(ge=0)] | None = None
-    settings: dict[str, Scalar] = {}  # "method.field" -> value, in this column only; over the experiment's
+    settings: Settings = {}  # in this column only; over the experiment's
     not_applicable: dict[str, str] = {}  # method -> why there is no such cell
 
 
@@ -89,7 +103,7 @@ class Experiment(_Part):
     methods: Annotated[list[Method], Field(min_length=1)]
     columns: Annotated[list[Column], Field(min_length=1)]
     presets: dict[Name, Length]
-    settings: dict[str, Scalar] = {}  # "method.field" -> value
+    settings: Settings = {}
     sources: dict[Name, Source] = {}
     published: dict[Name, dict[Name, Published]] = {}  # column -> method -> value
 
@@ -172,8 +186,14 @@ def _explain(path: Path, text: str, error: ValidationError) -> str:
         hint = str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}"
     elif problem["type"] == "missing":
         hint = f"the key {key} is missing"
+    elif "settings" in where:
+        where = where[: where.index("settings") + 2]  # without the types that were tried
+        hint = f"{'.'.join(map(str, where))} = {problem['input']!r}: give a number, a text, true or false"
+    elif problem["type"] == "string_pattern_mismatch":
+        hint = f"{key} = {problem['input']!r}: names are lower-case letters, digits and hyphens, such as pfedhn-pc"
+        hint += ", or a method's file beside this one, such as own.py" if where[0] == "methods" else ""
     else:
-        hint = f"{key} = {problem['input']!r}: {problem['msg'].lower()}"
+        hint = f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
     return f"{path}, line {line_of(text, where)}: {hint}"
 
 
@@ -196,6 +216,8 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
     best, line = 0, 1
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}
+    # text of several lines holds no keys
+    text = re.sub(r'"""[\s\S]*?"""', lambda found: "\n" * found[0].count("\n"), text)
     for number, content in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]", content)
         entry = re.match(r"\s*(\"[^\"]+\"|[A-Za-z0-9_.-]+)\s*=", content)
@@ -234,6 +256,9 @@ def _check(experiment: Experiment) -> None:
         if name not in known:
             raise experiment.mistake(where, str(unknown_name(kind, name, known)))
     for index, column in enumerate(experiment.columns):
+        if column.adapt_visits is not None and not column.novel_clients:
+            hint = "adapt_visits are visits to unseen clients: say how many with novel_clients"
+            raise experiment.mistake(("columns", index, "adapt_visits"), hint)
         if column.novel_clients >= column.clients:
             hint = f"{column.novel_clients} unseen clients of {column.clients} leave none to train on: ask for fewer"
             raise experiment.mistake(("columns", index, "novel_clients"), hint)

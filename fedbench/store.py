@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
+
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TestScores(BaseModel):
@@ -41,26 +45,26 @@ class TestScores(BaseModel):
 
 
 class Row(BaseModel):
-    """What was measured at one look at the validation data."""
+    """What was measured at one look at the validation data. A run that diverged has losses that are no numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    round: int
-    visits: int
-    steps: int  # gradient steps on clients, all together
-    bytes_down: int  # messages to clients
-    bytes_up: int  # uploads from clients
-    bytes_welcome: int  # what clients were sent once, when they joined
+    round: Count
+    visits: Count
+    steps: Count  # gradient steps on clients, all together
+    bytes_down: Count  # messages to clients
+    bytes_up: Count  # uploads from clients
+    bytes_welcome: Count  # what clients were sent once, when they joined
     train_loss: float  # of the personal models, on one batch of each client
     val_loss: float  # mean over clients
-    val_accuracy: float  # pooled over samples, 0 .. 1: what chooses the round
-    val_client_mean: float  # mean over clients, 0 .. 1
+    val_accuracy: Share  # pooled over samples: what chooses the round
+    val_client_mean: Share  # mean over clients
 
 
 class HistoryRow(Row):
     """A row of the history; seconds count the run's own time, whatever number of times it was interrupted."""
 
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Best(Row):
@@ -109,6 +113,16 @@ class Result(BaseModel):
     history: list[HistoryRow] = Field(min_length=1)
     digest: str  # of everything above but the seconds
     provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not isinstance(self.provenance.get("software", {}), dict):
+            raise ValueError("the software of the provenance must be a table of versions")
+        novel = self.spec.novel_clients
+        for best, clients in ((self.best, self.spec.clients - novel), (self.unseen and self.unseen.best, novel)):
+            if best and len(best.test.total) != clients:
+                raise ValueError(f"test scores of {len(best.test.total)} clients, where the spec has {clients}")
+        return self
 
     @property
     def last(self) -> HistoryRow:

@@ -250,3 +250,58 @@ def test_a_run_imports_no_compiler(method: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_report_and_reproduce_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    """Exit status 0 for a whole report, 1 for one that leaves something out, 2 where there is nothing to report on."""
+    experiment = (
+        'title = "Mine"\npaper = "none"\ncaption = "c"\nmetric = "pooled"\ntables = ["grid"]\nmethods = ["fedavg"]\n'
+        "[presets.laptop]\nvisits = 4\nseeds = 1\nevaluate_every = 2\n"
+        '[[columns]]\nname = "d"\nlabel = "Digits"\ndataset = "digits"\nclients = 5\n'
+        'settings = { "fedavg.local.steps" = 2 }\n'
+    )
+    (tmp_path / "mine.toml").write_text(experiment)
+    status, out, _ = run("list", "experiments", "mine.toml")
+    assert status == 0
+    assert "Mine" in out
+    assert "unknown" in out  # the time that is left, where nothing like it has been run
+    assert run("report")[0] == 2
+    status, out, err = run("reproduce", "mine.toml", "--jobs", "1")
+    assert (status, err) == (0, "")
+    assert "Mine: 0 of 1 runs are done" in out
+    assert "one seed. Preset laptop: 4 client visits a run" in " ".join(out.split())
+    assert (tmp_path / "reports" / "mine" / "index.html").is_file()
+    status, out, _ = run("reproduce", "mine.toml", "--no-run")
+    assert status == 0
+    assert "0:00" in run("list", "experiments", "mine.toml")[1]
+    status, out, _ = run("report", "--figures", "0")
+    assert status == 0
+    assert "report: reports/index.html" in out
+    (tmp_path / "results" / "digits" / "fedavg" / "half.json").write_text("{")
+    status, _, err = run("report", "--figures", "0")
+    assert status == 1
+    assert "half.json is not a fedbench result" in err
+    status, _, err = run("reproduce", "mine.toml", "--preset", "paper")
+    assert status == 2
+    assert "Known: laptop" in err
+
+
+@pytest.mark.slow
+def test_runs_of_other_code_are_not_rendered(run: Run, tmp_path: Path) -> None:
+    """A result that `run` would make again is a gap of the experiment, and says so."""
+    from fedbench import registry
+
+    (tmp_path / "own.py").write_text(PLUGIN.replace("BODY", "pass"))
+    (tmp_path / "mine.toml").write_text(
+        'title = "Mine"\npaper = "none"\ncaption = "c"\nmetric = "pooled"\ntables = ["grid"]\nmethods = ["own.py"]\n'
+        "[presets.laptop]\nvisits = 2\nseeds = 1\nevaluate_every = 2\n"
+        '[[columns]]\nname = "d"\nlabel = "Digits"\ndataset = "digits"\nclients = 5\n'
+    )
+    assert run("reproduce", "mine.toml", "--jobs", "1")[0] == 0
+    (tmp_path / "own.py").write_text(PLUGIN.replace("BODY", "message = dict(message)"))
+    registry._find.cache_clear()
+    status, out, err = run("reproduce", "mine.toml", "--no-run")
+    assert status == 1
+    assert "outdated" in out
+    assert "outdated: own, digits, 5 clients, 2 visits, seed 42: made by other code" in err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,16 +16,25 @@ from fedbench.store import Failure
 
 Metric = Literal["client mean", "pooled"]
 Side = Literal["seen", "unseen"]
+PACKAGES = ("fedbench", "torch", "numpy")  # whose versions can change a run's bits
 GRID_WIDTH = 8  # settings side by side in one table
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method of a board; `name` chooses its colour."""
+    """One method of a board; `name` chooses its colour, `title` is the line's alone (see `told_apart`)."""
 
     name: str
     title: str
     cell: Cell
+
+
+def told_apart(lines: Sequence[Line]) -> list[Line]:
+    """`lines` with the method's name behind every title that is there more than once, as of a subclass of FedAvg."""
+    titles = [line.title for line in lines]
+    return [
+        replace(line, title=f"{line.title} [{line.name}]") if titles.count(line.title) > 1 else line for line in lines
+    ]
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,11 @@ class Board:
     def notes(self) -> list[str]:
         """What a reader of the board's tables has to know."""
         found = []
-        for what, values in (
-            ("versions of fedbench", {run.version for run in self.runs}),
-            ("kinds of device", {run.spec.device for run in self.runs}),
-        ):
+        made_with = {f"versions of {name}": {run.version(name) for run in self.runs} for name in PACKAGES}
+        made_with["kinds of device"] = {run.spec.device for run in self.runs}
+        for what, values in made_with.items():
             if len(values) > 1:
-                found.append(f"{self.label}: rows were made with different {what}: {', '.join(sorted(values))}")
+                found.append(f"{self.label}: runs were made with different {what}: {', '.join(sorted(values))}")
         return found
 
 
@@ -73,22 +81,23 @@ def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]
     made = []
     names: set[str] = set()
     for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
-        expected = max(
-            len({run.spec.seed for run in members if run.spec.method == method})
-            for method in {run.spec.method for run in members}
-        )
+        failed = {f.spec.method: f.message for f in failures if Setting.of(f.spec) == setting}
+        tried: dict[str, set[int]] = {}  # method -> seeds, with those that failed
+        for spec in [run.spec for run in members] + [f.spec for f in failures if Setting.of(f.spec) == setting]:
+            tried.setdefault(spec.method, set()).add(spec.seed)
+        expected = max(map(len, tried.values()))
         lines = []
-        for method in sorted({run.spec.method for run in members}):
+        for method in sorted(tried):
             rows = variants([run for run in members if run.spec.method == method])
+            if not rows:
+                lines.append(Line(method, method, Cell((), expected, f"failed: {failed[method]}")))
+                continue
             for title, row in zip(variant_titles(rows), rows, strict=True):
                 lines.append(Line(method, title, make_cell(row, expected)))
-        failed = {f.spec.method: f.message for f in failures if Setting.of(f.spec) == setting}
-        for method in sorted(failed.keys() - {run.spec.method for run in members}):
-            lines.append(Line(method, method, Cell((), expected, f"failed: {failed[method]}")))
         stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
         name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
         names.add(name)
-        made.append(Board(name, setting.label(groups), lines))
+        made.append(Board(name, setting.label(groups), told_apart(lines)))
     return made
 
 
@@ -96,9 +105,9 @@ def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]
 
 
 def _gap(cell: Cell) -> Entry:
-    word, colon, why = cell.gap.partition(": ")
-    reason = "; ".join([cell.gap, *cell.differences]) if colon or cell.differences else ""
-    return Entry(gap=word or "not run", reason=reason if why or cell.differences else "", expected=cell.expected)
+    word, colon, _ = cell.gap.partition(": ")
+    reason = "; ".join([cell.gap, *cell.differences]) if colon else ""
+    return Entry(gap=word or "not run", reason=reason, expected=cell.expected)
 
 
 def _entry(cell: Cell, value: Callable[[Run], float | None], missing: str = "-") -> Entry:
@@ -124,21 +133,28 @@ def metric_value(metric: Metric, side: Side) -> Callable[[Run], float | None]:
     return value
 
 
-def best_of(entries: Mapping[str, Entry], better: Literal["high", "low"]) -> str | None:
-    """The title of the best entry, if there are at least two to choose from."""
+def best_of(entries: Mapping[str, Entry]) -> str | None:
+    """The title of the entry with the greatest value (the first of equals), if there are two to choose from."""
     known = {title: entry.value for title, entry in entries.items() if entry.value is not None}
-    if len(known) < 2:
-        return None
-    return (max if better == "high" else min)(known, key=lambda title: known[title] or 0.0)
+    return max(known, key=lambda title: known[title]) if len(known) > 1 else None
 
 
-def _mark(board: Board, entries: dict[str, Entry], side: Side) -> dict[str, Entry]:
-    """With the best accuracy marked, and those that are not significantly different from it."""
-    best = best_of(entries, "high")
+def _mark(board: Board, entries: dict[str, Entry], side: Side | None) -> dict[str, Entry]:
+    """With the greatest values marked, and of accuracies on a `side` those that are not significantly worse."""
+    best = best_of(entries)
     if best is None:
         return entries
-    close = not_worse(board.cells, best, side == "unseen")
-    return {t: replace(entry, best=t == best, close=t in close) for t, entry in entries.items()}
+    close = not_worse(board.cells, best, side == "unseen") if side else set()
+    return {
+        title: replace(entry, best=True) if entry.value == entries[best].value else replace(entry, close=title in close)
+        for title, entry in entries.items()
+    }
+
+
+def _what(entries: Iterable[Entry]) -> str:
+    """What the numbers of a table are, by the greatest number of seeds."""
+    most = max((entry.expected for entry in entries), default=1)
+    return f"mean ± standard deviation over {most} seeds" if most > 1 else "one seed"
 
 
 # ---------------------------------------------------------------- tables
@@ -175,11 +191,12 @@ def _grid(name: str, chunk: Sequence[Board], metric: Metric, side: Side, quote: 
                 for line in board.lines
             }
         columns.append([entries.get(title, Entry(gap="not run")) for title in titles])
+    what = _what(entry for column in columns for entry in column)
     about = {"client mean": "mean over clients", "pooled": "pooled over all samples"}[metric]
     return Table(
         name=name,
         title=f"Accuracy on {side} clients, {about}",
-        caption="Test accuracy in %, mean ± standard deviation over seeds.",
+        caption=f"Test accuracy in %, {what}.",
         columns=[Column(board.label) for board in chunk],
         rows=[(title, [column[i] for column in columns]) for i, title in enumerate(titles)],
         notes=[note for board in chunk for note in board.notes],
@@ -192,34 +209,31 @@ def measures(board: Board) -> Table:
         (Column("client mean, %"), metric_value("client mean", "seen"), "seen"),
         (Column("pooled, %"), metric_value("pooled", "seen"), "seen"),
         (Column("worst decile, %"), lambda run: run.seen.worst_decile, None),
-        (Column("sd over clients, %", better="low"), lambda run: run.seen.client_sd, None),
+        (Column("sd over clients, %", marked=False), lambda run: run.seen.client_sd, None),
     ]
     if board.has_unseen:
         shown += [
             (Column("unseen, client mean, %"), metric_value("client mean", "unseen"), "unseen"),
             (Column("unseen, pooled, %"), metric_value("pooled", "unseen"), "unseen"),
         ]
-    shown += [
-        (Column("best at visit", 0, None), lambda run: run.best_visits, None),
-        (Column("MB / visit", 3, None, significant=True), lambda run: run.megabytes_per_visit, None),
-        (Column("MB / run", 3, None, significant=True), lambda run: run.megabytes, None),
-        (Column("seconds / run", 3, None, significant=True), lambda run: run.seconds, None),
+    costs: list[tuple[Column, Callable[[Run], float | None]]] = [
+        (Column("best at visit", 0, False), lambda run: run.best_visits),
+        (Column("MB / visit", 3, False, significant=True), lambda run: run.megabytes_per_visit),
+        (Column("MB / run", 3, False, significant=True), lambda run: run.megabytes),
+        (Column("seconds / run", 3, False, significant=True), lambda run: run.seconds),
     ]
     by_column = []
     for column, value, side in shown:
         entries = {line.title: _entry(line.cell, value, "none") for line in board.lines}
-        if side is not None:
-            entries = _mark(board, entries, side)
-        elif column.better and (best := best_of(entries, column.better)):
-            entries[best] = replace(entries[best], best=True)
-        if column.better is None:  # a spread of costs is of no interest
-            entries = {title: replace(entry, sd=None) for title, entry in entries.items()}
-        by_column.append(entries)
+        by_column.append(_mark(board, entries, side) if column.marked else entries)
+    for _, value in costs:  # a spread of costs is of no interest
+        by_column.append({line.title: replace(_entry(line.cell, value, "none"), sd=None) for line in board.lines})
     return Table(
         name=f"{board.name}-measures",
         title=board.label,
-        caption="Test accuracy at the round chosen on validation, mean ± standard deviation over seeds; costs: means.",
-        columns=[column for column, _, _ in shown],
+        caption="Test accuracy at the round chosen on validation, "
+        f"{_what(entry for entries in by_column for entry in entries.values())}; costs: means.",
+        columns=[column for column, _, _ in shown] + [column for column, _ in costs],
         rows=_rows(board, by_column),
         notes=board.notes,
     )
@@ -244,7 +258,7 @@ def pick_reference(board: Board, wanted: str | None) -> str | None:
             return line.title
     if wanted is not None:
         return None
-    return best_of({line.title: _entry(line.cell, metric_value("client mean", "seen")) for line in filled}, "high")
+    return best_of({line.title: _entry(line.cell, metric_value("client mean", "seen")) for line in filled})
 
 
 def difference_table(board: Board, wanted: str | None = None, side: Side = "seen") -> Table | None:
@@ -256,10 +270,10 @@ def difference_table(board: Board, wanted: str | None = None, side: Side = "seen
     found = compare(cells, reference, side == "unseen")
     columns = [
         Column("difference, points", signed=True),
-        Column("p (Holm)", 2, None, significant=True),
-        Column("clients won, %", 0, None),
-        Column("pairs", 0, None),
-        Column("seeds", 0, None),
+        Column("p (Holm)", 2, False, significant=True),
+        Column("clients won, %", 0, False),
+        Column("pairs", 0, False),
+        Column("seeds", 0, False),
     ]
     rows = []
     for line in board.lines:
@@ -305,17 +319,17 @@ def communication(board: Board, metric: Metric, target: float | None) -> Table:
 
     shown: list[tuple[Column, Callable[[Run], float | None]]] = [
         (Column(f"{metric}, %"), metric_value(metric, "seen")),
-        (Column("MB / visit", 3, None, significant=True), lambda run: run.megabytes_per_visit),
-        (Column("MB / run", 3, None, significant=True), lambda run: run.megabytes),
-        (Column("MB until best", 3, None, significant=True), lambda run: run.best_megabytes),
+        (Column("MB / visit", 3, False, significant=True), lambda run: run.megabytes_per_visit),
+        (Column("MB / run", 3, False, significant=True), lambda run: run.megabytes),
+        (Column("MB until best", 3, False, significant=True), lambda run: run.best_megabytes),
     ]
     if target is not None:
-        shown.append((Column(f"MB until {target:g} %", 3, None, significant=True), price))
+        shown.append((Column(f"MB until {target:g} %", 3, False, significant=True), price))
     by_column = []
     for column, value in shown:
         entries = {line.title: _entry(line.cell, value, "not reached") for line in board.lines}
         costs = {title: replace(entry, sd=None) for title, entry in entries.items()}
-        by_column.append(_mark(board, entries, "seen") if column.better else costs)
+        by_column.append(_mark(board, entries, "seen") if column.marked else costs)
     return Table(
         name=f"{board.name}-communication",
         title=f"Communication: {board.label}",

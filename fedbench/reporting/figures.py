@@ -48,6 +48,7 @@ LOOK: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,  # letters that an editor can select
     "svg.hashsalt": "fedbench",
+    "text.parse_math": False,  # a $ in a title is a $
 }
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -156,6 +157,7 @@ def _logarithmic(axes: Axes, first: float, last: float) -> None:
     """A logarithmic x axis from `first` to `last` that has a zero, and ticks at powers of ten that do not touch it."""
     axes.set_xscale("symlog", linthresh=first)
     axes.set_xticks([0, *(10.0**k for k in range(int(np.ceil(np.log10(2 * first))), int(np.log10(last)) + 1))])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
 # ---------------------------------------------------------------- labels
@@ -299,7 +301,7 @@ def curves(board: Board, lines: Sequence[Line], x: str, metric: str) -> Picture 
     seeds = max(len(line.cell.runs) for line in shown)
     band = f"bands are ± one standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     silent = [line.title for line in lines if line not in shown]
-    note = f"; {', '.join(silent)} moves nothing and has no place here" if silent else ""
+    note = f"; without {', '.join(silent)}, where nothing travels" if silent else ""
     return _save(
         figure,
         f"{board.name}-curves-{x}",

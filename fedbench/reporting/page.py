@@ -18,7 +18,7 @@ from fedbench.reporting.boards import Board
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.runs import Collection, Run
 from fedbench.reporting.statistics import EXPLANATION
-from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.reporting.tables import Entry, Table
 
 
 def page(
@@ -62,7 +62,7 @@ def page(
     )
 
 
-def sort_key(entry: Entry, column: Column) -> str:
+def sort_key(entry: Entry) -> str:
     """What the page sorts an entry by; gaps have nothing and come last."""
     return "" if entry.value is None else repr(entry.value)
 

@@ -11,8 +11,14 @@ from fedbench.reporting.boards import Board
 from fedbench.reporting.figures import Picture
 
 
-def pictures(boards: Sequence[Board], data_root: Path | None = None) -> tuple[list[Picture], list[str]]:
-    """A picture of each board's partition, under the first seed; a sentence for each that could not be made."""
+def pictures(
+    boards: Sequence[Board], data_root: Path | None = None, download: bool = True
+) -> tuple[list[Picture], list[str]]:
+    """A picture of each board's partition, under the first seed; a sentence for each that could not be made.
+
+    Without `download`, a data set that is not there is not fetched.
+    """
+    from fedbench import registry
     from fedbench.dataset import data_root as find_root
     from fedbench.partition import picture
     from fedbench.problem import load_data, make_partition
@@ -25,7 +31,10 @@ def pictures(boards: Sequence[Board], data_root: Path | None = None) -> tuple[li
         run = board.runs[0]
         spec = run.spec
         root = find_root(data_root)
+        file = root / f"{spec.dataset}.npz"
         try:
+            if registry.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
+                raise BadInput(f"{file} is not there")
             partition = make_partition(spec.dataset, root, spec.partition, spec.clients, spec.seed)
             data = load_data(spec.dataset, root)
         except BadInput as error:

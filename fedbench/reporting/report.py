@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joblib import Parallel, delayed
 
-from fedbench.errors import BadInput
+from fedbench.errors import BadInput, unknown_name
 from fedbench.reporting import boards as build
 from fedbench.reporting.boards import Board, Line, Metric
 from fedbench.reporting.runs import Cell, Collection, Run, collect, make_cell, processes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fedbench.campaign import Plan
     from fedbench.experiment import Draw
     from fedbench.reporting.figures import Picture
+    from fedbench.spec import Spec
 
 FIGURES: tuple[Draw, ...] = ("visits", "megabytes", "seconds", "front", "clients", "unseen")
 FORMS = {"md": markdown, "csv": as_csv, "tex": latex}
@@ -35,7 +37,7 @@ class Report:
     pictures: Sequence[Picture]
     runs: Sequence[Run]
     warnings: Sequence[str]  # files that were left out, cells that were refused
-    gaps: Sequence[str] = field(default=())  # of an experiment: runs that failed
+    gaps: Sequence[str] = field(default=())  # runs that failed, cannot be made, or were made by other code
     stopped: bool = False  # by Ctrl-C, before all runs were done
 
     @property
@@ -71,15 +73,13 @@ def report(
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
         raise BadInput("; ".join([f"there are no results in {results}: make some with `fedbench run`", *others]))
     if reference is not None and not any(build.pick_reference(board, reference) for board in made):
-        known = {line.name for board in made for line in board.lines}
-        from fedbench.errors import unknown_name
-
-        raise unknown_name("reference method in these results", reference, known)
+        known = {line.name for board in made for line in board.lines if line.cell.runs}
+        raise unknown_name("reference method with results that can be averaged", reference, known)
     tables = build.grids(made)
     for board in made:
         tables += _board_tables(board, reference)
     pictures = _draw(made[:figures], FIGURES, "client mean", processes(len(collection.runs)))
-    notes = []
+    notes = _without_reference(made, reference)
     if len(made) > figures:
         notes.append(f"figures are drawn for the {figures} settings with most runs, of {len(made)}")
     if partitions:
@@ -88,39 +88,47 @@ def report(
         drawn, missing = partition_pictures(made[:figures], data_root)
         pictures += drawn
         notes += missing
-    return _write("Results", "", Path(out), made, tables, pictures, collection, notes)
+    gaps = [f"failed: {_words(failure.spec)}: {failure.message}" for failure in collection.failures]
+    return _write("Results", "", Path(out), made, tables, pictures, collection, notes, gaps)
 
 
 def experiment_report(
-    plan: Plan, results: Path, out: Path, *, data_root: Path | None = None, stopped: bool = False
+    plan: Plan, results: Path, out: Path, *, data_root: Path | None = None, stopped: bool = False, download: bool = True
 ) -> Report:
-    """The report of an experiment's runs, beside published values, in `out`/NAME."""
+    """The report of an experiment's runs, beside published values, in `out`/NAME.
+
+    Partitions are drawn from the data sets, which are downloaded for it only with `download`.
+    """
     from fedbench.reporting.partitions import pictures as partition_pictures
 
-    experiment = plan.experiment
+    experiment, length = plan.experiment, plan.experiment.length(plan.preset)
     metric: Metric = "pooled" if experiment.metric == "pooled" else "client mean"
-    wanted = {job.spec.identity for job in plan.all_jobs}
+    wanted = {job.spec.identity: job for job in plan.all_jobs}
     everything = collect(results) if results.exists() else Collection((), (), ())
+    stored = [run for run in everything.runs if run.spec.identity in wanted]
+    current = tuple(run for run in stored if plan.is_current(run.spec.identity, run.code, run.dataset_code))
     mine = Collection(
-        tuple(run for run in everything.runs if run.spec.identity in wanted),
-        tuple(text for text in everything.left_out),
+        current,
+        everything.left_out,
         tuple(failure for failure in everything.failures if failure.spec.identity in wanted),
     )
+    by_identity = {run.spec.identity: run for run in current}
     errors = {failure.spec.identity: failure.message for failure in mine.failures} | plan.failed
-    by_identity = {run.spec.identity: run for run in mine.runs}
+    outdated = {run.spec.identity for run in stored} - by_identity.keys()
     made = []
     for column in experiment.chosen(plan.preset):
         lines = []
         for method in experiment.method_names:
-            jobs = plan.jobs.get((column.name, method), ())
-            ids = [job.spec.identity for job in jobs]
+            ids = [job.spec.identity for job in plan.jobs.get((column.name, method), ())]
             cell = make_cell([by_identity[i] for i in ids if i in by_identity], len(ids))
             if not cell.runs and not cell.differences:
-                failed = [errors[i] for i in ids if i in errors]
-                gap = plan.gaps.get((column.name, method)) or (f"failed: {failed[0]}" if failed else "not run")
-                cell = Cell((), len(ids), gap)
+                why = [f"failed: {errors[i]}" for i in ids if i in errors]
+                why += ["outdated: made by other code than is here now" for i in ids if i in outdated]
+                cell = Cell((), len(ids), plan.gaps.get((column.name, method)) or (why or ["not run"])[0])
             lines.append(Line(method, plan.titles[method], cell))
-        made.append(Board(column.name, column.label, lines, experiment.published.get(column.name, {})))
+        published = experiment.published.get(column.name, {})
+        made.append(Board(column.name, column.label, build.told_apart(lines), published))
+    effort = f"preset {plan.preset}: {length.visits} client visits a run"
     tables: list[Table] = []
     if "grid" in experiment.tables:
         order: tuple[Metric, Metric] = (metric, "client mean" if metric == "pooled" else "pooled")
@@ -132,22 +140,33 @@ def experiment_report(
             tables.append(build.measures(board))
         if "differences" in experiment.tables:
             tables += _differences(board, experiment.reference)
+    tables = [replace(table, caption=f"{table.caption} {effort[0].upper()}{effort[1:]}.") for table in tables]
     pictures = _draw(made, experiment.figures, metric, processes(len(everything.runs)))
-    drawn, missing = partition_pictures(made, data_root)
-    notes = [f"preset {plan.preset}; {len(mine.runs)} of {len(wanted)} runs are done", *missing]
-    gaps = [f"{identity}: {errors[identity]}" for identity in sorted(wanted & errors.keys() - by_identity.keys())]
+    drawn, missing = partition_pictures(made, data_root, download=download)
+    left = [column.label for column in experiment.columns if column not in experiment.chosen(plan.preset)]
+    notes = [f"{effort}; {len(current)} of {len(wanted)} runs are done", *missing]
+    notes += [f"not in the preset {plan.preset}: {'; '.join(left)}"] if left else []
+    notes += _without_reference(made, experiment.reference)
+    missing_runs = wanted.keys() - by_identity.keys()
+    gaps = [f"failed: {_words(wanted[i].spec)}: {errors[i]}" for i in wanted if i in missing_runs and i in errors]
+    gaps += [f"outdated: {_words(wanted[i].spec)}: made by other code" for i in wanted if i in outdated - errors.keys()]
     gaps += [why for why in dict.fromkeys(plan.gaps.values()) if why.startswith("cannot be run")]
-    report = _write(
-        experiment.title,
-        f"{experiment.caption} Source: {experiment.paper}.",
-        out / experiment.name,
-        made,
-        tables,
-        pictures + drawn,
-        mine,
-        notes,
-    )
-    return Report(report.out, report.title, report.tables, report.pictures, report.runs, report.warnings, gaps, stopped)
+    caption = f"{experiment.caption} Source: {experiment.paper}."
+    report = _write(experiment.title, caption, out / experiment.name, made, tables, pictures + drawn, mine, notes, gaps)
+    return replace(report, stopped=stopped)
+
+
+def _words(spec: Spec) -> str:
+    return f"{spec.method}, {spec.dataset}, {spec.clients} clients, {spec.visits} visits, seed {spec.seed}"
+
+
+def _without_reference(made: Sequence[Board], reference: str | None) -> list[str]:
+    """A note for each board that cannot be compared with the method asked for."""
+    return [
+        f"{board.label}: no differences, for {reference} has no results there that can be averaged"
+        for board in made
+        if reference is not None and board.runs and build.pick_reference(board, reference) is None
+    ]
 
 
 def _board_tables(board: Board, reference: str | None) -> list[Table]:
@@ -180,6 +199,7 @@ def _write(
     pictures: Sequence[Picture],
     collection: Collection,
     notes: Sequence[str],
+    gaps: Sequence[str],
 ) -> Report:
     from fedbench.reporting.page import page
 
@@ -190,25 +210,31 @@ def _write(
         if line.cell.differences
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
+    parts = [f"# {title}", caption, EXPLANATION, *(f"* {note}" for note in [*warnings, *gaps, *notes])]
+    parts += [markdown(table) for table in tables]
+    files: dict[str, str | bytes] = {
+        **{f"tables/{table.name}.{suffix}": form(table) for table in tables for suffix, form in FORMS.items()},
+        "tables/all.tex": latex_document(table.name for table in tables),
+        **{f"figures/{p.name}.{suffix}": content for p in pictures for suffix, content in p.files.items()},
+        "report.md": "\n\n".join(part for part in parts if part),
+        "index.html": page(title, caption, made, tables, pictures, collection, [*warnings, *gaps], notes),
+    }
     try:
-        for table in tables:
-            for suffix, form in FORMS.items():
-                _put(out / "tables" / f"{table.name}.{suffix}", form(table))
-        document = latex_document(table.name for table in tables)
-        _put(out / "tables" / "all.tex", document)
-        for picture in pictures:
-            for suffix, content in picture.files.items():
-                _put(out / "figures" / f"{picture.name}.{suffix}", content)
-        parts = [f"# {title}", caption, EXPLANATION, *(f"* {note}" for note in [*warnings, *notes])]
-        parts += [markdown(table) for table in tables]
-        _put(out / "report.md", "\n\n".join(part for part in parts if part))
-        html = page(title, caption, made, tables, pictures, collection, warnings, notes)
-        _put(out / "index.html", html)
+        _replace(out, files)
     except OSError as error:
         raise BadInput(f"the report cannot be written to {out}: {error.strerror}; choose another folder") from None
-    return Report(out, title, tables, pictures, collection.runs, warnings)
+    return Report(out, title, tables, pictures, collection.runs, warnings, gaps)
 
 
-def _put(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+def _replace(out: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write `files` below `out`, and remove the tables and figures that the report before had and this one has not."""
+    listing = out / "tables" / "files.txt"
+    before = listing.read_text().splitlines() if listing.is_file() else []
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    for name in before:
+        if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(md|csv|tex|png|pdf)", name):
+            (out / name).unlink(missing_ok=True)
+    listing.write_text("".join(f"{name}\n" for name in files))

@@ -60,6 +60,7 @@ class Run:
     path: Path
     title: str  # of the method
     code: str  # hash of the method's source
+    dataset_code: str | None  # hash of the data set's source
     partition: str  # checksum of who holds which rows
     provenance: Mapping[str, Any]
     seen: Scores
@@ -70,10 +71,9 @@ class Run:
     seconds: float
     history: Mapping[str, Floats]  # visits, megabytes, seconds, accuracy (validation, pooled), client_mean (validation)
 
-    @property
-    def version(self) -> str:
-        """The version of fedbench that made it."""
-        return str(self.provenance.get("software", {}).get("fedbench", "unknown"))
+    def version(self, package: str) -> str:
+        """The version of a package that it was made with."""
+        return str(self.provenance.get("software", {}).get(package, "unknown"))
 
     @property
     def megabytes_per_visit(self) -> float:
@@ -104,18 +104,13 @@ def _history(rows: Sequence[HistoryRow]) -> dict[str, Floats]:
 def read(path: Path) -> Run:
     """The run stored at `path`. Raises BadInput for a file that is no complete result."""
     result = store.read(path)
-    if any(
-        sum(best.test.total) == 0 or 0 in best.test.total
-        for best in (result.best, result.unseen and result.unseen.best)
-        if best
-    ):
-        raise BadInput(f"{path} is not a fedbench result: best.test.total: a client without test rows")
     history = _history(result.history)
     return Run(
         spec=result.spec,
         path=path,
         title=result.title,
         code=result.code,
+        dataset_code=result.dataset_code,
         partition=result.partition,
         provenance=result.provenance,
         seen=Scores.of(result.best.test),
@@ -152,8 +147,10 @@ def collect(root: Path) -> Collection:
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
     runs: dict[str, Run] = {}
-    left_out = []
-    for run in _read_all(list(store.files(root))):
+    files = list(store.files(root))
+    strays = sorted(path for path in root.rglob("*.json") if store.WORK not in path.parts and path not in set(files))
+    left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
+    for run in _read_all(files):
         if isinstance(run, str):
             left_out.append(run)
         elif run.spec.identity in runs:
@@ -250,7 +247,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
     for name in sorted({name for facts in things for name in facts}):
         seeds: dict[str, list[str]] = {}
         for run, facts in zip(runs, things, strict=True):
-            seeds.setdefault(str(facts.get(name, "absent")), []).append(str(run.spec.seed))
+            if name in facts or name != "data set's code":
+                seeds.setdefault(str(facts.get(name, "absent")), []).append(str(run.spec.seed))
         if len(seeds) > 1:
             found.append(f"{name}: " + "; ".join(f"{v} (seed {', '.join(s)})" for v, s in seeds.items()))
     return found
@@ -258,7 +256,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 def _facts(run: Run) -> dict[str, object]:
     spec = run.spec.model_dump(exclude={"params", "seed"})
-    return {**spec, **run.spec.params, "fedbench version": run.version, "method's code": run.code}
+    facts = {**spec, **run.spec.params, "fedbench version": run.version("fedbench"), "method's code": run.code}
+    return facts | {"data set's code": run.dataset_code} if run.dataset_code else facts  # unknown of older results
 
 
 def variants(runs: Sequence[Run]) -> list[list[Run]]:
@@ -282,8 +281,10 @@ def variant_titles(groups: Sequence[Sequence[Run]]) -> list[str]:
     if len(groups) == 1:
         return [groups[0][0].title]
     facts = [_facts(group[0]) for group in groups]
-    differing = [name for name in facts[0] if len({str(f.get(name)) for f in facts}) > 1 and name != "method's code"]
+    names = dict.fromkeys(name for f in facts for name in f if not name.endswith("code"))
+    values = [{name: str(f.get(name, "absent")) for name in names} for f in facts]
+    differing = [name for name in names if len({v[name] for v in values}) > 1]
     return [
-        f"{group[0].title} ({', '.join(f'{name}={f.get(name)}' for name in differing)})"
-        for group, f in zip(groups, facts, strict=True)
+        f"{group[0].title} ({', '.join(f'{name}={v[name]}' for name in differing)})"
+        for group, v in zip(groups, values, strict=True)
     ]

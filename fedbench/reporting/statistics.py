@@ -19,7 +19,7 @@ CONFIDENCE = 0.95  # of the intervals
 RESAMPLES = 1000
 
 EXPLANATION = (
-    "Every number is a test accuracy in percent at the round that validation chose, given as mean ± sample standard "
+    "Accuracies in tables are test accuracies in percent at the round that validation chose, as mean ± sample standard "
     "deviation over seeds; a single seed is given without a spread, and n says where seeds are missing. "
     "Methods are compared in pairs, a pair being one client under one seed, by the mean difference with "
     f"its {CONFIDENCE:.0%} percentile bootstrap interval ({RESAMPLES} resamples of the pairs, fixed seed) and the "
@@ -57,26 +57,37 @@ class Difference:
     seeds: int
 
 
-def paired(method: Cell, reference: Cell, unseen: bool = False) -> Floats | str:
-    """The differences of all pairs, in percent; a text that says why, where there are none."""
+@dataclass(frozen=True)
+class Pairs:
+    """Differences of paired clients [P], in percent, of so many seeds."""
+
+    values: Floats
+    seeds: int
+
+
+def paired(method: Cell, reference: Cell, unseen: bool = False) -> Pairs | str:
+    """The differences of all pairs; a text that says why, where there are none."""
     ours, theirs = method.by_seed, reference.by_seed
+    common = [seed for seed in ours if seed in theirs]
     parts = []
-    for seed in ours:
-        if seed not in theirs:
-            continue
+    for seed in common:
         mine, other = ours[seed].scores(unseen), theirs[seed].scores(unseen)
         if mine is None or other is None:
             continue
         if ours[seed].partition != theirs[seed].partition or len(mine.client) != len(other.client):
             return f"not paired: with seed {seed} the clients hold other rows"
-        parts.append(mine.client - other.client)
-    return np.concatenate(parts) if parts else "not paired: no seed in common"
+        # equal differences must be equal numbers: the test ranks them
+        parts.append(np.round(mine.client - other.client, 9))
+    if parts:
+        return Pairs(np.concatenate(parts), len(parts))
+    return "not paired: no unseen clients" if common else "not paired: no seed in common"
 
 
-def difference(pairs: Floats, seeds: int) -> Difference:
-    """Of paired differences [P]."""
+def difference(found: Pairs) -> Difference:
+    """What the table of differences says of some pairs."""
     from scipy import stats  # takes half a second, and those who only read results have no need of it
 
+    pairs = found.values
     low = high = None
     if len(pairs) > 1:
         interval = stats.bootstrap(
@@ -90,7 +101,7 @@ def difference(pairs: Floats, seeds: int) -> Difference:
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
     wins = float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
-    return Difference(float(pairs.mean()), low, high, p_value(pairs), wins, len(pairs), seeds)
+    return Difference(float(pairs.mean()), low, high, p_value(pairs), wins, len(pairs), found.seeds)
 
 
 def p_value(pairs: Floats) -> float:
@@ -122,8 +133,7 @@ def compare(cells: Mapping[str, Cell], reference: str, unseen: bool = False) -> 
     for name, cell in cells.items():
         if name != reference:
             pairs = paired(cell, cells[reference], unseen)
-            common = len(cell.by_seed.keys() & cells[reference].by_seed.keys())
-            found[name] = pairs if isinstance(pairs, str) else difference(pairs, common)
+            found[name] = pairs if isinstance(pairs, str) else difference(pairs)
     tested = {name: value for name, value in found.items() if isinstance(value, Difference)}
     for (name, value), p in zip(tested.items(), holm([value.p for value in tested.values()]), strict=True):
         found[name] = replace(value, p=p)
@@ -131,12 +141,13 @@ def compare(cells: Mapping[str, Cell], reference: str, unseen: bool = False) -> 
 
 
 def not_worse(cells: Mapping[str, Cell], best: str, unseen: bool = False) -> set[str]:
-    """The cells that are not significantly different from the one called `best`; p-values corrected over all.
+    """The cells that are not significantly worse than the one called `best`; p-values corrected over all.
 
     A cell with so few pairs that even the clearest outcome (p = 2 / 2^pairs) would not be significant is not among
-    them: nothing can be said of it.
+    them: nothing can be said of it. One that is significantly better on most clients, though not in the mean, is.
     """
     found = {name: paired(cell, cells[best], unseen) for name, cell in cells.items() if name != best and cell.runs}
-    pairs = {name: value for name, value in found.items() if not isinstance(value, str)}
-    p = dict(zip(pairs, holm([p_value(value) for value in pairs.values()]), strict=True))
-    return {name for name in pairs if p[name] >= LEVEL > len(pairs) * 2.0 ** (1 - len(pairs[name]))}
+    pairs = {name: value.values for name, value in found.items() if isinstance(value, Pairs)}
+    p = dict(zip(pairs, holm([p_value(values) for values in pairs.values()]), strict=True))
+    enough = {name for name, values in pairs.items() if len(pairs) * 2.0 ** (1 - len(values)) < LEVEL}
+    return {name for name in enough if p[name] >= LEVEL or np.median(pairs[name]) > 0}

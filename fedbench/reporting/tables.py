@@ -7,16 +7,13 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import rich.table
 from rich.text import Text
 
 from fedbench.experiment import CERTAINTY, Published
 
-LEGEND = (
-    "Bold: best of the column; ≈: not significantly different from it (no mark where pairs are too few for a test)."
-)
+LEGEND = "Bold: best of the column; ≈: not significantly worse (no mark where pairs are too few for a test)."
 PUBLISHED = "Second line: the published value, in brackets ours less the published one; " + "; ".join(
     f"{mark or 'no mark'}: {meaning}" for mark, meaning in CERTAINTY.values()
 )
@@ -24,11 +21,11 @@ PUBLISHED = "Second line: the published value, in brackets ours less the publish
 
 @dataclass(frozen=True)
 class Column:
-    """What a column shows. `better` says which values are good ones; None: neither."""
+    """What a column shows."""
 
     label: str
     digits: int = 2
-    better: Literal["high", "low"] | None = "high"
+    marked: bool = True  # the greatest value is marked as the best
     signed: bool = False  # a difference
     significant: bool = False  # `digits` counts significant digits instead of decimals
 
@@ -44,7 +41,7 @@ class Entry:
     n: int = 0  # seeds
     expected: int = 0
     best: bool = False
-    close: bool = False  # not significantly different from the best
+    close: bool = False  # not significantly worse than the best
     gap: str = ""
     reason: str = ""
     published: Published | None = None
@@ -236,7 +233,7 @@ def latex(table: Table) -> str:
     for label, cells in _lines(table):
         texts = [rf"\textbf{{{tex(text)}}}" if bold else tex(text) for text, bold in cells]
         name = rf"\quad {tex(label.strip())}" if label.startswith(" ") else tex(label)
-        lines.append(" & ".join([name, *texts]) + r" \\")
+        lines.append("{}" + " & ".join([name, *texts]) + r" \\")  # or a name that begins with [ or * belongs to the \\
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.all_notes:
         notes = r" \\ ".join(tex(note) for note in table.all_notes)

@@ -39,6 +39,7 @@ def result(
     code: str = "c0de",
     version: str = "0.1.0",
     partition: str | None = None,
+    torch: str = "2.6.0",
     **spec: Any,
 ) -> store.Result:
     """A complete result. Numbers come from a generator that the spec seeds."""
@@ -91,7 +92,7 @@ def result(
     }
     provenance = {
         "finished": "2026-01-01T00:00:00+00:00",
-        "software": {"fedbench": version, "python": "3.11.7", "torch": "2.6.0"},
+        "software": {"fedbench": version, "python": "3.11.7", "torch": torch},
         "commit": None,
         "host": {"system": "Linux", "machine": "x86_64"},
         "device": "cpu",

@@ -133,8 +133,11 @@ def number(text: str, part: str) -> int:
         ("visits = 20", "visits = twenty", "not TOML"),
         ("visits = 20", 'visits = "20"', "valid integer"),
         ('metric = "pooled"', 'metric = "mean"', "'pooled' or 'client-mean'"),
-        ('name = "digits-10"', 'name = "../../etc"', "pattern"),
-        ('methods = ["fedavg", "local"]', 'methods = ["../evil.py"]', "pattern"),
+        ('name = "digits-10"', 'name = "../../etc"', "names are lower-case letters, digits and hyphens"),
+        ('methods = ["fedavg", "local"]', 'methods = ["../evil.py"]', "a method's file beside this one"),
+        ('methods = ["fedavg", "local"]', 'methods = ["FedAvg"]', "names are lower-case letters"),
+        ("clients = 5", "clients = 5\nadapt_visits = 3", "say how many with novel_clients"),
+        ('"fedavg.local.lr" = 0.01', '"fedavg.local.lr" = [0.1]', "a number, a text, true or false"),
         ('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "fedavg"]', "twice"),
         ("[published.digits-10]", "[published.digits-11]", "Did you mean 'digits-10'"),
         ("fedavg = { mean", "fedavgg = { mean", "Did you mean 'fedavg'"),
@@ -156,6 +159,20 @@ def test_a_mistake_is_answered_with_its_line_and_the_remedy(mine: Path, old: str
     expected = number(text, new.splitlines()[-1])
     assert f"line {expected}:" in str(error.value)
     assert message in str(error.value)
+
+
+def test_text_of_several_lines_holds_no_keys(mine: Path) -> None:
+    caption = 'caption = """\nmetric = 3\nvisits = 4\n"""'
+    text = MINE.replace('caption = "Two methods on the digits."', caption).replace('"pooled"', '"mean"')
+    mine.write_text(text)
+    line = number(text, 'metric = "mean"')
+    with pytest.raises(BadInput, match=f"line {line}:"):
+        load(str(mine))
+
+
+def test_a_setting_may_be_written_without_quotes(mine: Path) -> None:
+    mine.write_text(MINE.replace('"fedavg.local.lr" = 0.01', "fedavg.local.lr = 0.01"))
+    assert load(str(mine)).settings == {"fedavg.local.lr": 0.01}
 
 
 def test_a_missing_key_is_named(mine: Path) -> None:

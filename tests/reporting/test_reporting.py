@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fedbench.reporting import tables as forms
 from fedbench.reporting.boards import best_of, boards, communication, difference_table, grids, measures
 from fedbench.reporting.figures import _spread, curve, draw, on_front, styles
 from fedbench.reporting.runs import Cell, collect, make_cell, read
-from fedbench.reporting.statistics import compare, difference, holm, not_worse, p_value, paired, summary
+from fedbench.reporting.statistics import Pairs, compare, difference, holm, not_worse, p_value, paired, summary
 from fedbench.reporting.tables import Column, Entry, Table
 
 Maker = Callable[..., store.Result]
@@ -73,22 +74,22 @@ def test_wilcoxon_by_hand() -> None:
 
 def test_difference_by_hand() -> None:
     """Of 2, 0, -1, 3: mean 1; two wins, one tie and one loss of four are 62.5 %."""
-    found = difference(np.array([2.0, 0, -1, 3]), 2)
+    found = difference(Pairs(np.array([2.0, 0, -1, 3]), 2))
     assert found.mean == 1
     assert found.wins == 0.625
     assert (found.pairs, found.seeds) == (4, 2)
     assert found.low is not None
     assert found.high is not None
     assert -1 <= found.low < 1 < found.high <= 3
-    assert found == difference(np.array([2.0, 0, -1, 3]), 2), "the bootstrap is seeded"
-    assert difference(np.array([2.0]), 1).low is None
+    assert found == difference(Pairs(np.array([2.0, 0, -1, 3]), 2)), "the bootstrap is seeded"
+    assert difference(Pairs(np.array([2.0]), 1)).low is None
 
 
 def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
     """For many pairs the interval is mean ± 1.96 sd / sqrt(n), here ± 1.96 / 20."""
     pairs = np.random.default_rng(1).normal(0, 1, 400)
     pairs = (pairs - pairs.mean()) / pairs.std()
-    found = difference(pairs, 1)
+    found = difference(Pairs(pairs, 1))
     assert found.low == pytest.approx(-1.96 / 20, rel=0.1)
     assert found.high == pytest.approx(1.96 / 20, rel=0.1)
 
@@ -96,12 +97,33 @@ def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
 def test_pairs_are_clients_of_common_seeds(tmp_path: Path, make: Maker) -> None:
     ours = cell_of(tmp_path, make("fedper", 42, correct=[8, 6]), make("fedper", 27, correct=[7, 7]))
     theirs = cell_of(tmp_path, make("fedavg", 42, correct=[5, 6]), make("fedavg", 13, correct=[1, 1]))
-    assert isinstance(pairs := paired(ours, theirs), np.ndarray)
-    assert pairs.tolist() == pytest.approx([30, 0])
+    assert isinstance(pairs := paired(ours, theirs), Pairs)
+    assert pairs.values.tolist() == pytest.approx([30, 0])
+    assert pairs.seeds == 1
+    assert paired(ours, theirs, unseen=True) == "not paired: no unseen clients"
     alone = cell_of(tmp_path, make("fedavg", 13, correct=[5, 6]))
     assert paired(ours, alone) == "not paired: no seed in common"
     other = cell_of(tmp_path, make("local", 42, correct=[5, 6], partition="other rows"))
     assert "other rows" in str(paired(ours, other))
+
+
+def test_equal_differences_are_ties_whatever_rounding_made_of_them(tmp_path: Path, make: Maker) -> None:
+    """Of ten clients with ten rows each, accuracies differ by 10 or 30 points: 0.8 - 0.7 and 0.3 - 0.2 are one rank."""
+    ours = cell_of(tmp_path, make("fedper", correct=[8, 3, 7, 9, 1, 4, 6, 9, 5, 2]))
+    theirs = cell_of(tmp_path, make("fedavg", correct=[7, 2, 6, 8, 0, 3, 5, 6, 4, 3]))
+    assert isinstance(pairs := paired(ours, theirs), Pairs)
+    assert sorted(set(pairs.values.tolist())) == [-10, 10, 30]
+
+
+def test_significantly_better_on_most_clients_is_not_worse(tmp_path: Path, make: Maker) -> None:
+    """A little better on 19 of 20 clients and much worse on one: lower in the mean, and the test favours it."""
+    best = cell_of(tmp_path, make("fedper", correct=[8] * 19 + [10]))
+    other = cell_of(tmp_path, make("fedavg", correct=[9] * 19 + [0]))
+    mean = [np.mean(cell.runs[0].seen.client) for cell in (best, other)]
+    assert isinstance(pairs := paired(other, best), Pairs)
+    assert p_value(pairs.values) < 0.05
+    assert not_worse({"best": best, "other": other}, "best") == {"other"}
+    assert mean[1] > mean[0] - 50
 
 
 def test_not_significantly_worse_and_too_few_pairs(tmp_path: Path, make: Maker) -> None:
@@ -170,7 +192,7 @@ def test_csv_has_every_number() -> None:
 def test_latex_is_escaped_and_balanced() -> None:
     text = forms.latex(TABLE)
     assert r"50\% of A\_B \& co" in text
-    assert r"Fed\_Avg & 50.00 $\pm$ 1.00 $\approx$ & failed \\" in text
+    assert r"{}Fed\_Avg & 50.00 $\pm$ 1.00 $\approx$ & failed \\" in text
     assert r"\textbf{88.00 $\pm$ 0.50}" in text
     for begin in re.findall(r"\\begin\{(\w+)\}", text):
         assert text.count(rf"\begin{{{begin}}}") == text.count(rf"\end{{{begin}}}")
@@ -182,7 +204,8 @@ def test_latex_is_escaped_and_balanced() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex: apt-get install texlive-latex-base")
 def test_latex_compiles(results: Path, tmp_path: Path) -> None:
     made = report(results, tmp_path / "out", figures=0)
-    (made.out / "tables" / "t.tex").write_text(forms.latex(TABLE))
+    strange = [("[x] M", TABLE.rows[0][1]), ("* star", TABLE.rows[1][1]), (r"$\foo$ #%&_{}~^\\", TABLE.rows[1][1])]
+    (made.out / "tables" / "t.tex").write_text(forms.latex(replace(TABLE, rows=[*TABLE.rows, *strange])))
     document = made.out / "tables" / "all.tex"
     document.write_text(document.read_text().replace(r"\end{document}", r"\input{t}" + "\n" + r"\end{document}"))
     done = subprocess.run(
@@ -323,6 +346,93 @@ def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: 
         report(results, tmp_path / "out")
 
 
+def test_a_mean_over_fewer_seeds_says_so_where_the_others_failed(tmp_path: Path, make: Maker) -> None:
+    """Both methods have two seeds and failed with the third, which no finished run tells of."""
+    put(tmp_path / "r", *(make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)))
+    for method in ("fedavg", "local"):
+        store.write_failure(tmp_path / "r", make(method, 13).spec, "RuntimeError: boom")
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    text = (made.out / "report.md").read_text()
+    assert text.count("(n=2 of 3)") >= 4
+    assert "over 3 seeds" in text
+    assert made.status == 1
+    assert "failed: fedavg, digits, 20 clients, 1000 visits, seed 13: RuntimeError: boom" in made.gaps
+
+
+def test_methods_of_one_title_are_told_apart(tmp_path: Path, make: Maker) -> None:
+    """As of a subclass of FedAvg that keeps its title: two rows with two values."""
+    put(tmp_path, make("fedavg", correct=[9, 9]), make("own", title="FedAvg", correct=[2, 2]))
+    rows = dict(measures(boards(collect(tmp_path).runs)[0]).rows)
+    assert {title: row[0].value for title, row in rows.items()} == {"FedAvg [fedavg]": 90, "FedAvg [own]": 20}
+
+
+def test_variants_are_named_by_settings_that_only_one_of_them_has(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make("own", correct=[9]), make("own", correct=[1], params={"mu": 0.1}))
+    titles = [line.title for line in boards(collect(tmp_path).runs)[0].lines]
+    assert sorted(titles) == ["own (mu=0.1)", "own (mu=absent)"]
+
+
+def test_different_torch_is_noted(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make(seed=42), make(seed=27, torch="2.7.0"), make("local"))
+    text = (report(tmp_path / "r", tmp_path / "out", figures=0).out / "report.md").read_text()
+    assert "runs were made with different versions of torch: 2.6.0, 2.7.0" in text
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda r: r["history"][-1].update(seconds=float("inf")), "history.20.seconds"),
+        (lambda r: r["history"][3].update(val_client_mean=float("nan")), "history.3.val_client_mean"),
+        (lambda r: r["provenance"].update(software="x"), "software"),
+        (lambda r: r["best"]["test"].update(correct=[1], total=[2], loss=[0.5]), "test scores of 1 clients"),
+    ],
+)
+def test_impossible_numbers_are_named_and_left_out(
+    edit: Callable[[Any], None], message: str, tmp_path: Path, make: Maker
+) -> None:
+    path = store.write(tmp_path / "r", make())
+    put(tmp_path / "r", make("local"))
+    content = json.loads(path.read_text())
+    edit(content)
+    content["digest"] = store.digest(content)
+    path.write_text(json.dumps(content))
+    made = report(tmp_path / "r", tmp_path / "out", figures=1)
+    assert len(made.runs) == 1
+    assert path.name in made.warnings[0]
+    assert message in made.warnings[0]
+
+
+def test_files_in_other_places_are_named(results: Path, tmp_path: Path) -> None:
+    (results / "top.json").write_text("{}")
+    (results / "digits" / "foreign.json").write_text("{}")
+    made = report(results, tmp_path / "out", figures=0)
+    assert made.status == 1
+    assert [name in "\n".join(made.warnings) for name in ("top.json", "foreign.json")] == [True, True]
+    with pytest.raises(BadInput, match="does not lie where results do, in DATASET/METHOD below"):
+        report(results / "digits", tmp_path / "out")
+
+
+def test_a_reference_that_is_not_everywhere_is_noted(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"), make("local"), make("local", visits=500), make("fedper", visits=500))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0, reference="fedavg")
+    text = (made.out / "report.md").read_text()
+    assert "digits, 20 clients, 500 visits: no differences, for fedavg has no results there" in text
+
+
+def test_what_the_report_before_had_is_removed(results: Path, tmp_path: Path, make: Maker) -> None:
+    """And nothing else that lies there."""
+    report(results, tmp_path / "out", figures=1)
+    (tmp_path / "out" / "tables" / "mine.md").write_text("mine")
+    assert (tmp_path / "out" / "tables" / "accuracy-pooled-unseen.md").exists()
+    for path in store.files(results):
+        path.unlink()
+    put(results, make("fedavg"), make("local"))
+    report(results, tmp_path / "out", figures=0)
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "mine.md" in left
+    assert not any("unseen" in name or name.endswith(".png") for name in left)
+
+
 def test_nothing_to_report_is_said(tmp_path: Path, results: Path) -> None:
     with pytest.raises(BadInput, match="there is no results folder"):
         report(tmp_path / "nowhere", tmp_path / "out")
@@ -348,9 +458,15 @@ def test_results_of_different_lengths_are_different_tables(tmp_path: Path, make:
 
 
 def test_best_of_one_is_nothing_special() -> None:
-    assert best_of({"a": Entry(1.0)}, "high") is None
-    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}, "high") == "b"
-    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}, "low") == "a"
+    assert best_of({"a": Entry(1.0)}) is None
+    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}) == "b"
+    assert best_of({"a": Entry(-1.0), "b": Entry(gap="not run"), "c": Entry(-2.0)}) == "a"
+
+
+def test_equals_are_both_best(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make("fedavg", correct=[8, 6]), make("local", correct=[6, 8]), make("fedper", correct=[1, 1]))
+    rows = dict(grids(boards(collect(tmp_path).runs))[0].rows)
+    assert [rows[title][0].best for title in ("FedAvg", "Local", "FedPer")] == [True, True, False]
 
 
 # ---------------------------------------------------------------- figures
@@ -379,13 +495,35 @@ def test_front() -> None:
     assert on_front(points) == ["cheap", "good"]
 
 
-def test_curves_of_seeds_that_were_looked_at_elsewhere_are_interpolated(results: Path) -> None:
+def test_curves_are_means_over_seeds(results: Path) -> None:
     line = boards(collect(results).runs)[0].lines[0]
     grid, mean, sd = curve(line, "visits", "accuracy")
     assert grid.tolist() == list(range(0, 1001, 50))
     values = [run.history["accuracy"] for run in line.cell.runs]
     assert mean == pytest.approx(np.mean(values, axis=0))
     assert sd == pytest.approx(np.std(values, axis=0, ddof=1))
+
+
+def test_curves_of_seeds_that_were_looked_at_elsewhere_are_interpolated(results: Path) -> None:
+    """Seconds differ from seed to seed: one ends after 20.1 s, the other after twice as long, linear in between."""
+    line = boards(collect(results).runs)[0].lines[0]
+    one, two = line.cell.runs[:2]
+    one, two = (
+        replace(
+            run, history={**run.history, "seconds": run.history["seconds"] * k, "accuracy": run.history["visits"] / 10}
+        )
+        for run, k in ((one, 1), (two, 2))
+    )
+    grid, mean, _ = curve(replace(line, cell=replace(line.cell, runs=(one, two))), "seconds", "accuracy")
+    assert (grid[0], grid[-1]) == (pytest.approx(0.2), pytest.approx(20.1))
+    assert mean[-1] == pytest.approx((100 + 100 * (20.1 / 2 - 0.1) / 20) / 2)
+
+
+@pytest.mark.parametrize("title", [r"A $\foo$ B", "a$b$_", "[x] 50%", "* starred"])
+def test_titles_are_text_in_figures(title: str, tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("own", title=title, novel=4), make("local", novel=4))
+    made = report(tmp_path / "r", tmp_path / "out", figures=1)
+    assert len(made.pictures) == 6
 
 
 def test_figures_are_files_of_both_kinds_and_the_same_each_time(results: Path, tmp_path: Path) -> None:
