@@ -173,6 +173,8 @@ def _meaning(node: object) -> object:
     """A syntax tree as nested tuples without positions, docstrings and empty fields; equal in all Python versions."""
     if isinstance(node, list):
         return tuple(_meaning(item) for item in node if not _computes_nothing(item))
+    if isinstance(node, ast.Constant):
+        return ("Constant", ("value", node.value))  # None and "" too
     if isinstance(node, ast.AST):
         fields = ((name, _meaning(value)) for name, value in ast.iter_fields(node) if value not in (None, [], ""))
         return (type(node).__name__, *fields)

@@ -55,15 +55,26 @@ class Hypernetwork:
     hidden: Annotated[int, Field(ge=1, description="width of the trunk")] = 100
     hidden_layers: Annotated[int, Field(ge=0, description="layers of the trunk after the first")] = 3
 
-    def init(self, shapes: Shapes, clients: int, rng: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
-        """The state for models of `shapes` and N = `clients`, as PyTorch initialises `Embedding` and `Linear`."""
+    def init(
+        self,
+        shapes: Shapes,
+        clients: int,
+        rng: torch.Generator,
+        dtype: torch.dtype,
+        device: str | torch.device = "cpu",
+    ) -> dict[str, Any]:
+        """The state for models of `shapes` and N = `clients`, as PyTorch initialises `Embedding` and `Linear`.
+
+        Drawn on the CPU, so that a seed means the same weights on every device.
+        """
         k = self.embedding_size or int(1 + clients / 4)
         phi: Tree = {}
         for i in range(self.hidden_layers + 1):
             phi.update(linear_init(f"trunk{i}", self.hidden, k if i == 0 else self.hidden, rng, dtype))
         for name, shape in shapes.items():
             phi.update(linear_init(f"head.{name}", prod(shape), self.hidden, rng, dtype))
-        embedding = torch.randn(clients, k, generator=rng, dtype=torch.float64).to(dtype)
+        phi = {name: value.to(device) for name, value in phi.items()}
+        embedding = torch.randn(clients, k, generator=rng, dtype=torch.float64).to(device, dtype)
         momentum = {**tree.zeros_like(phi), "embedding": torch.zeros_like(embedding)}
         return {"phi": phi, "embedding": embedding, "momentum": momentum}
 
@@ -161,7 +172,7 @@ class PFedHN(Method):
 
     def server_init(self, rng: torch.Generator) -> dict[str, Any]:
         task = self.task
-        return self.hypernetwork.init(task.network.shapes, task.clients, rng, task.dtype)
+        return self.hypernetwork.init(task.network.shapes, task.clients, rng, task.dtype, task.device)
 
     def server_send(self, server: dict[str, Any], cohort: Cohort) -> Tree:
         return self.hypernetwork.generate(server["phi"], server["embedding"][cohort.ids], self.task.network.shapes)

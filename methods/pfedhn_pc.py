@@ -40,7 +40,8 @@ class PFedHNPC(Method):
         return {name: self.task.network.shapes[name] for name in self.task.body}
 
     def server_init(self, rng: torch.Generator) -> dict[str, Any]:
-        return self.hypernetwork.init(self.shapes, self.task.clients, rng, self.task.dtype)  # type: ignore[no-any-return]
+        task = self.task
+        return self.hypernetwork.init(self.shapes, task.clients, rng, task.dtype, task.device)  # type: ignore[no-any-return]
 
     def server_send(self, server: dict[str, Any], cohort: Cohort) -> Tree:
         return self.hypernetwork.generate(server["phi"], server["embedding"][cohort.ids], self.shapes)  # type: ignore[no-any-return]

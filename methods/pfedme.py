@@ -12,9 +12,10 @@ the server sets w <- (1 - beta) w + beta sum_i (m_i / m) w_i. The personal model
 Departures from the paper
 
 1. Only the cohort trains; in the authors' code all clients train every round and some are averaged.
-2. The model that is scored is t, found from the current w by the same R batches as in training, for every client. The
-   authors' code scores the t of the client's last round, which is the same where all clients train every round.
-3. Shamsian et al. (2021) ran 3 steps on t for each of 20 batches; their lam, eta, beta and rate are not published.
+2. The model that is scored is t, found from the current w by R batches drawn for it, for every client. The authors'
+   code scores the t of the client's last round, from the batches that it was trained on.
+3. Gradients are clipped to a global norm of 50 (`local.max_norm`), as for every method here; the authors' are not.
+4. Shamsian et al. (2021) ran 3 steps on t for each of 20 batches; their lam, eta, beta and rate are not published.
    The defaults are those of the authors' code, with p = 1e-2 as it suggests for CIFAR-10; on CIFAR-10 with 10 clients
    p = 5e-2 had the same validation accuracy (52.7 % after 50 visits, one seed), so the suggestion was kept.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 
 from fedbench import registry
 from fedbench.engine import Engine, Progress
+from fedbench.method import Cohort
 from fedbench.problem import Problem, load_data, prepare
+from fedbench.seeds import torch_stream
 from fedbench.spec import Spec
 
 ALL = registry.names("method")
@@ -134,6 +137,24 @@ def test_no_method_sees_rows_of_unseen_clients_or_of_validation_and_test() -> No
             assert torch.equal(clients.images[places], data.images[mine])
             assert torch.equal(clients.labels[places], data.labels[mine])
     assert clients.images.data_ptr() != ready.method.task.images.data_ptr()
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_what_a_method_holds_is_on_the_device_of_the_task(method: str) -> None:
+    """On the meta device, which every machine has: what server and clients begin with has moved there."""
+    built = problem(method).method
+    task = replace(
+        built.task, **{name: getattr(built.task, name).to("meta") for name in ("images", "labels", "mean", "std")}
+    )
+    moved = replace(built, task=task)
+    cohort = Cohort(torch.tensor([0]), torch.ones(1), 0, 1)
+    welcome = built.server_welcome(built.server_init(torch_stream(0, "a")), cohort)
+    states = (
+        moved.server_init(torch_stream(0, "a")),
+        moved.client_init({name: value[0].to("meta") for name, value in welcome.items()}, torch_stream(0, "b")),
+    )
+    leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(states) if isinstance(leaf, torch.Tensor)]
+    assert {leaf.device.type for leaf in leaves} == {"meta"}
 
 
 @pytest.mark.parametrize("method", ALL)
