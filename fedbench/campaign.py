@@ -185,8 +185,9 @@ def reproduce(
         raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
     stopped = False
     if run:
-        check_writable(results)
         done, todo = runner.split_done(everything)
+        if todo:
+            check_writable(results)
         console.print(f"{made.experiment.title}: {len(done)} of {len(everything)} runs are done", markup=False)
         with Display(todo, console) as display:
             processes = min(jobs or cpu_count(), max(1, len(todo)))

@@ -17,10 +17,18 @@ from fedbench.store import replacing
 
 
 def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
-    """Write `progress` atomically; `belongs_to` is plain data that must be equal for it to be used again."""
+    """Write `progress` atomically; `belongs_to` is plain data that must be equal for it to be used again.
+
+    Raises OSError where it cannot be written.
+    """
     fields = {field.name: getattr(progress, field.name) for field in dataclasses.fields(Progress)}
     with replacing(path) as file:  # tensor by tensor: the file is never in memory as a whole
-        torch.save({"belongs_to": belongs_to, "progress": fields}, file)
+        try:
+            torch.save({"belongs_to": belongs_to, "progress": fields}, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[Progress | None, str]:

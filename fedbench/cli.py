@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from fedbench import __version__
-from fedbench.errors import BadInput
+from fedbench.errors import BadInput, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def run(
     from joblib import cpu_count  # those that this process may use
 
     from fedbench import registry
-    from fedbench.comparison import Comparison, check_possible, check_writable
+    from fedbench.comparison import Comparison, check_possible
     from fedbench.errors import unknown_name
     from fedbench.spec import PRESETS, seed_list
 
@@ -134,7 +134,7 @@ def run(
     length = visits or chosen.visits
     plan = Comparison(
         methods=names,
-        seeds=_seeds(seeds) if seeds else seed_list(chosen.seeds),
+        seeds=_seeds(seeds) if seeds is not None else seed_list(chosen.seeds),
         dataset=dataset,
         clients=clients,
         partition=partition,
@@ -156,24 +156,26 @@ def run(
 
         show_plan(plan, processes, out)
         return
-    check_writable(results)
     _execute(plan, processes, results)
 
 
 def _execute(plan: Sequence[Job], processes: int, results: Path) -> None:
     """Run what is missing of `plan`, print the table, and exit with 1 where a run failed, 130 where it was stopped."""
     from fedbench import runner
+    from fedbench.comparison import check_writable
     from fedbench.display import Display
 
     done, todo = runner.split_done(plan)
+    if todo:
+        check_writable(results)
     if done:
-        out.print(f"{len(done)} of {len(plan)} runs are done already, in {results}")
+        out.print(f"{len(done)} of {len(plan)} runs are done already, in {results}", markup=False)
     with Display(todo, out) as display:
         outcomes = runner.run(todo, processes, display.progress, display.outcome)
     from fedbench.reporting.compare import comparison_table  # with pandas, which the runs need not wait for
 
     out.print(comparison_table(plan))
-    out.print(f"results: {results.resolve() / plan[0].spec.dataset}")
+    out.print(f"results: {results.resolve() / plan[0].spec.dataset}", markup=False, soft_wrap=True)
     failed = [outcome for outcome in outcomes if outcome.ending == "failed"]
     for outcome in failed:
         _report_failure(outcome)
@@ -188,7 +190,7 @@ def _report_failure(outcome: Outcome) -> None:
     spec = outcome.job.spec
     err.print(f"failed: {spec.method}, seed {spec.seed}: {outcome.message}", markup=False)
     if outcome.details:
-        err.print(outcome.details.rstrip(), markup=False)
+        err.print(outcome.details.rstrip(), markup=False, soft_wrap=True)
 
 
 def _seeds(text: str) -> list[int]:
@@ -209,7 +211,11 @@ def _settings(texts: list[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or "." not in key:
             raise BadInput(f"--set {text}: write METHOD.FIELD=VALUE, e.g. pfedhn.hypernetwork.lr=0.02")
-        settings[key.strip()] = value.strip()
+        method, _, field = key.strip().partition(".")
+        key = f"{canonical(method)}.{field}" if not method.endswith(".py") else key.strip()
+        if key in settings:
+            raise BadInput(f"--set {text}: {key} is set twice")
+        settings[key] = value.strip()
     return settings
 
 
@@ -407,6 +413,3 @@ def main() -> None:
     except BadInput as error:
         err.print(f"fedbench: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)

@@ -12,7 +12,6 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 from zipfile import BadZipFile
@@ -87,12 +86,6 @@ class Dataset(ABC):
     def default_clients(self, data: Data) -> int:
         """How many clients there are unless the user asks for another number."""
         return data.groups if self.clients is None else self.clients
-
-
-@lru_cache(maxsize=1)
-def loaded(dataset: type[Dataset], root: Path) -> Data:
-    """`dataset().load(root)`, read once a process; the data set asked for last stays in memory."""
-    return dataset().load(root)
 
 
 def data_root(option: Path | None = None) -> Path:

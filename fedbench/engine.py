@@ -266,11 +266,14 @@ class Engine:
         progress.history.append({**row, "seconds": round(progress.seconds, 3)})
 
     @torch.no_grad()
-    def adapt(self, server: State, unseen: Method, clients: Clients) -> dict[str, Any]:
+    def adapt(
+        self, server: State, unseen: Method, clients: Clients, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any] | None:
         """Unseen clients join a trained server, which stays as it is but for what it learns of them.
 
         `unseen` is the method with the task of the `clients`. They are visited `adapt_visits` times each, and scored
-        before, three times on the way, and after; validation chooses among these as it does in training.
+        before, three times on the way, and after; validation chooses among these as it does in training. None where
+        `stop`, asked once for every visit to all of them, says so.
         """
         engine = Engine(unseen, clients, self.schedule, self.seed)
         engine.rounds = self.rounds
@@ -284,6 +287,8 @@ class Engine:
                 engine.evaluate(progress, keep_server=False)
             if done == visits:
                 break
+            if stop():
+                return None
             began = time.perf_counter()
             for i in clients.ids:
                 cohort = engine._cohort([i], self.rounds + done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from rich.table import Table
 from fedbench import fast, registry
 from fedbench.display import duration
 from fedbench.engine import Clients, Engine
+from fedbench.errors import BadInput
 from fedbench.job import Job, set_up_torch, state_of
 from fedbench.problem import prepare
 
@@ -62,7 +64,12 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
     for job in jobs:
         state, spec = state_of(job), job.spec
         if state != "done" and spec.method not in measured:
-            measured[spec.method] = seconds(job)
+            try:
+                measured[spec.method] = seconds(job)
+            except BadInput:
+                raise
+            except Exception:
+                raise BadInput(f"{spec.method} fails in its first round:\n{traceback.format_exc()}") from None
         estimate = 0.0 if state == "done" else measured[spec.method]
         total, longest = total + estimate, max(longest, estimate)
         shown = "-" if state == "done" else duration(estimate)

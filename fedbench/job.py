@@ -131,6 +131,7 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
 def _work(job: Job, stop_file: Path) -> Outcome:
     spec, warnings = job.spec, []
     if is_done(job):  # another process finished it a moment ago
+        _tidy(job)
         return Outcome(job, "done")
     device = torch.device(job.device)
     set_up_torch(device)
@@ -177,7 +178,9 @@ def _work(job: Job, stop_file: Path) -> Outcome:
             return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
         if problem.unseen is not None:
             save()  # adapting has no checkpoints of its own
-            unseen = problem.engine.adapt(progress.best_server, *problem.unseen)
+            unseen = problem.engine.adapt(progress.best_server, *problem.unseen, stop=stop_file.exists)
+            if unseen is None:
+                return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
     payload: dict[str, Any] = {
         "format": 1,
         "spec": spec.model_dump(mode="json"),
@@ -191,12 +194,21 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     }
     result = store.Result(**payload, digest=store.digest(payload), provenance=provenance(device))
     store.write(job.results, result)
-    for suffix in ("checkpoint", "progress", "error"):
-        store.work_path(job.results, spec, suffix).unlink(missing_ok=True)
-    for folder in (path.parent, store.result_path(job.results, spec).parent):
-        for left in folder.glob(f"*{spec.identity}.*.partial"):  # of processes that were killed while they wrote
-            left.unlink(missing_ok=True)
+    _tidy(job)
+    if result.diverged:
+        warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _tidy(job: Job) -> None:
+    """Remove what a finished run has no need of; what cannot be removed does no harm."""
+    work, identity = job.results / store.WORK, job.spec.identity
+    left = [store.work_path(job.results, job.spec, suffix) for suffix in ("checkpoint", "progress", "error")]
+    for folder in (work, store.result_path(job.results, job.spec).parent):
+        left += folder.glob(f"*{identity}.*.partial")  # of processes that were killed while they wrote
+    for path in left:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _show(job: Job, progress: Progress) -> None:

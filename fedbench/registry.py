@@ -7,6 +7,7 @@ name; a text that ends in `.py` is a file. Workers look plug-ins up by the same 
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -152,20 +153,22 @@ def _sources(module: ModuleType, seen: set[str]) -> Iterator[str]:
     seen.add(module.__name__)
     source = inspect.getsource(module)
     yield source
-    for name in sorted(_plugins_imported(ast.parse(source)) - seen):
-        yield from _sources(importlib.import_module(name), seen)
+    for name in sorted(_plugins_imported(ast.parse(source), module.__name__) - seen):
+        with contextlib.suppress(ModuleNotFoundError):  # a plug-in may be able to do without
+            yield from _sources(importlib.import_module(name), seen)
 
 
-def _plugins_imported(source: ast.Module) -> set[str]:
-    """The modules of `fedbench.methods` and `fedbench.datasets` that a source imports, in whatever form."""
+def _plugins_imported(source: ast.Module, importer: str) -> set[str]:
+    """The modules of `fedbench.methods` and `fedbench.datasets` that the source of the module `importer` imports."""
     found: list[str] = []
     for node in ast.walk(source):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module in ("fedbench.methods", "fedbench.datasets"):
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append(node.module or "")
+            parents = importer.split(".")[: -node.level] if node.level else []  # of a relative import
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            inside = base in ("fedbench.methods", "fedbench.datasets")
+            found += [f"{base}.{alias.name}" for alias in node.names] if inside else [base]
     return {name for name in found if name.startswith(("fedbench.methods.", "fedbench.datasets."))}
 
 
@@ -197,7 +200,7 @@ def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
 
 
 def _fields(cls: type[Any], prefix: str, values: object = None) -> Iterator[Hyperparameter]:
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for field in dataclasses.fields(cls):
         if field.name == "task":
             continue
@@ -212,6 +215,13 @@ def _fields(cls: type[Any], prefix: str, values: object = None) -> Iterator[Hype
             yield from _fields(plain, f"{prefix}{field.name}.", default)
         else:
             yield Hyperparameter(prefix + field.name, _type_name(plain), default, meaning.strip())
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise BadInput(f"an annotation of {cls.__name__} cannot be read at run time: {error}") from None
 
 
 def _type_name(hint: Any) -> str:
@@ -249,7 +259,7 @@ def _validated(plugin: Plugin, params: Mapping[str, object]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {})
         place[last] = value
-    hints = typing.get_type_hints(plugin.cls, include_extras=True)
+    hints = _hints(plugin.cls)
     values = {}
     for name, value in nested.items():
         try:
@@ -268,6 +278,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
             flat.update(
                 _flatten({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, f"{prefix}{name}.")
             )
-        else:
+        elif isinstance(value, Scalar):
             flat[prefix + name] = value
+        else:
+            kinds = "a number, a text, true or false, none, or a dataclass of these"
+            raise BadInput(f"the hyperparameter {prefix}{name} is a {type(value).__name__}: use {kinds}")
     return flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,11 @@ class Result(BaseModel):
         """The end of the run."""
         return self.history[-1]
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the run ended with a loss that is no number."""
+        return not (math.isfinite(self.last.val_loss) and math.isfinite(self.last.train_loss))
+
 
 NO_NUMBERS = frozenset({"seconds", "provenance", "dataset_code", "digest"})
 
@@ -240,7 +246,7 @@ def files(root: Path) -> Iterator[Path]:
         return
     if not root.is_dir():
         raise BadInput(f"there are no results in {root}: there is no such folder")
-    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.parts)
+    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts)
 
 
 def load_results(path: str | Path = "results", level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:

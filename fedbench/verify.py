@@ -92,6 +92,8 @@ def verify(
 def _notes(stored: Result, found: Result) -> tuple[str, ...]:
     """What is not as it was when the result was stored."""
     notes = [] if stored.code == found.code else ["the method's source is not that of the stored run"]
+    if stored.dataset_code not in (found.dataset_code, None):
+        notes.append("the data set's source is not that of the stored run")
     was, is_ = (result.provenance.get("software") for result in (stored, found))
     if isinstance(was, dict) and isinstance(is_, dict):
         notes += [f"{name} is {is_[name]} and was {was.get(name)}" for name in is_ if is_[name] != was.get(name)]

@@ -148,6 +148,8 @@ BAD = [
     (("--set", "pfedhn.local.lr=-1"), "greater than 0"),
     (("--set", "scaffold.lr=1"), "no method in this comparison called 'scaffold'"),
     (("--seeds", "many"), "--seeds many"),
+    (("--seeds", ""), "give a count of at least 1"),
+    (("--set", "fedavg.local.lr=1", "--set", "FedAvg.local.lr=2"), "fedavg.local.lr is set twice"),
     (("--device", "cuda"), "no CUDA device"),
     (("--device", "tpu"), "there is no device called 'tpu'"),
     (("--results", "/proc/results"), "cannot be written"),

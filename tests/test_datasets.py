@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedbench.dataset import Cache, Data, Dataset, Form, data_root, loaded
+from fedbench.dataset import Cache, Data, Form, data_root
 from fedbench.datasets.cifar10 import CIFAR10
 from fedbench.datasets.cifar100 import CIFAR100
 from fedbench.datasets.digits import Digits
@@ -314,18 +314,6 @@ def test_data_root_is_the_option_else_the_environment_else_the_cache(monkeypatch
     assert data_root() == Path.home() / "sets"
     monkeypatch.delenv("FEDBENCH_DATA")
     assert data_root().parts[-2:] == ("fedbench", "data")
-
-
-def test_a_set_is_loaded_once_a_process(tmp_path):
-    class Counted(Dataset):
-        loads = 0
-
-        def load(self, root: Path) -> Data:
-            type(self).loads += 1
-            return Digits().load(root)
-
-    assert loaded(Counted, tmp_path) is loaded(Counted, tmp_path)
-    assert Counted.loads == 1
 
 
 # ---------------------------------------------------------------- the contract

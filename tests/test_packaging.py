@@ -71,9 +71,15 @@ def test_the_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> Non
     assert printed.split() == [str(site / "fedbench" / "__init__.py"), str(site / "fedbench" / "methods" / "fedavg.py")]
 
 
-def test_a_checkout_offers_no_package_called_methods_or_datasets() -> None:
+def test_a_checkout_hides_no_package_called_methods_or_datasets(tmp_path: Path) -> None:
+    """A regular package of that name, as Hugging Face's `datasets`, is what is imported, even from the checkout."""
+    for name in ("methods", "datasets"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
     code = (
-        "import importlib.util as u; print([n for n in ('methods', 'datasets') if (s := u.find_spec(n)) and s.origin])"
+        "import sys; sys.path.append(sys.argv[1]); import fedbench, methods, datasets; "
+        "print(methods.__file__, datasets.__file__)"
     )
-    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "[]"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == [str(tmp_path / name / "__init__.py") for name in ("methods", "datasets")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
 from fedbench import registry
+from fedbench.errors import BadInput
 
 METHOD = """
 {line}
@@ -33,6 +35,7 @@ class Mine(Method):
         "from fedbench.methods import pfedhn as other",
         "import fedbench.methods.pfedhn",
         "import fedbench.methods.pfedhn as other",
+        "try: import fedbench.methods.nothere\nexcept ImportError: from fedbench.methods import pfedhn",
     ],
 )
 def test_the_code_of_imported_plugins_belongs_to_the_hash(
@@ -56,6 +59,33 @@ def test_the_code_of_imported_plugins_belongs_to_the_hash(
     registry._find.cache_clear()
     assert hashes[0][0] != hashes[0][1]
     assert hashes[1][0] == hashes[1][1]
+
+
+def test_relative_imports_are_those_of_siblings() -> None:
+    source = registry.ast.parse("from .pfedhn import Hypernetwork\nfrom . import local\nfrom ..tree import Tree")
+    found = registry._plugins_imported(source, "fedbench.methods.mine")
+    assert found == {"fedbench.methods.pfedhn", "fedbench.methods.local"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("None", "''"), ("1", "1.0"), ("''", "'a'")])
+def test_every_constant_belongs_to_the_hash(one: str, other: str) -> None:
+    meanings = [registry._meaning(registry.ast.parse(f"x = {value}")) for value in (one, other)]
+    assert repr(meanings[0]) != repr(meanings[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("    sizes: tuple[int, ...] = (1, 2)", "the hyperparameter sizes is a tuple: use a number"),
+        ("    rate: Unknown = 1", "an annotation of Mine cannot be read at run time: name 'Unknown' is not defined"),
+    ],
+)
+def test_a_hyperparameter_that_cannot_be_stored_is_refused(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    text = METHOD.format(line="from __future__ import annotations")
+    path.write_text(text.replace('    paper = "me"', f'    paper = "me"\n{line}'))
+    with pytest.raises(BadInput, match=re.escape(message)):
+        registry.configure(registry.find_method(str(path)), {})
 
 
 def test_an_installed_method_does_not_take_the_name_of_a_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:

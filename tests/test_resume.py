@@ -5,6 +5,7 @@ Quick tests work in this process; the slow ones kill, stop and double real `fedb
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -269,6 +270,79 @@ def test_without_room_for_checkpoints_a_run_goes_on_with_a_warning(
     assert len(outcome.warnings) == 1
     assert os.strerror(number) in outcome.warnings[0]
     assert numbers(store.result_path(a.results, a.spec)) == expected
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_a_warning_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch writes many small pieces, and makes an error of its own of one that cannot be written."""
+    expected = done(a_job(tmp_path / "straight"))
+    original = checkpoint.replacing
+
+    @contextlib.contextmanager
+    def small(path: Path) -> Iterator[Any]:
+        with original(path) as file:
+
+            class Full:
+                def write(self, content: bytes) -> int:
+                    if file.tell() + len(content) > 1000:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    return file.write(content)
+
+                def flush(self) -> None:
+                    file.flush()
+
+            yield Full()
+
+    monkeypatch.setattr(checkpoint, "replacing", small)
+    a = a_job(tmp_path / "full")
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert os.strerror(errno.ENOSPC) in outcome.warnings[0]
+    assert numbers(store.result_path(a.results, a.spec)) == expected
+    assert not list(a.results.rglob("*.partial"))
+
+
+def test_a_stop_is_heard_while_unseen_clients_adapt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the run ends as if it had not been stopped, once it is started again."""
+    expected = done(a_job(tmp_path / "straight"))
+    a = a_job(tmp_path / "stopped", checkpoint_every=1000.0)
+    stop_file, original = tmp_path / "stop", Engine.adapt
+
+    def adapt(*args: Any, **kwargs: Any) -> Any:
+        stop_file.touch()
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "adapt", adapt)
+        assert job.work(a, stop_file, os.getpid(), wait=False).ending == "stopped"
+    assert list(store.files(a.results)) == []
+    assert done(a) == expected
+
+
+def test_a_run_that_diverged_says_so(tmp_path: Path) -> None:
+    """It is stored as it is, with losses that are no numbers, and can be read back."""
+    settings = {"fedavg.local.lr": "1e30", "fedavg.local.max_norm": "1e30", "fedavg.local.steps": "2"}
+    a = a_job(tmp_path, methods=["fedavg"], settings=settings)
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert outcome.warnings == ("training diverged: its losses are no numbers; the score is of visit 0",)
+    stored = store.read(store.result_path(a.results, a.spec))
+    assert stored.diverged
+    assert stored.best.visits == 0
+
+
+def test_what_cannot_be_tidied_up_does_no_harm(tmp_path: Path) -> None:
+    """A folder in the place of a checkpoint, and the record of an earlier failure."""
+    a = a_job(tmp_path)
+    store.work_path(a.results, a.spec, "checkpoint").mkdir(parents=True)
+    store.write_failure(a.results, a.spec, "an earlier one")
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert not store.work_path(a.results, a.spec, "error").exists()
+    store.write_failure(a.results, a.spec, "of a second process, that was too late")
+    assert work(a).ending == "done"
+    assert not store.work_path(a.results, a.spec, "error").exists()
 
 
 @linux

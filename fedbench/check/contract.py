@@ -491,6 +491,7 @@ def _unseen(lab: Lab) -> str:
     progress = run(engine)
     unseen = lab.engine(unseen=True)
     found = engine.adapt(progress.best_server, unseen.method, unseen.clients)
+    assert found is not None  # nothing stops it
     losses = [row["val_loss"] for row in found["history"]]
     require(finite(torch.tensor(losses)), f"losses {losses}")
     total = [len(found["best"]["test"][key]) for key in ("correct", "total", "loss")]

@@ -70,6 +70,12 @@ class Board:
         for what, values in made_with.items():
             if len(values) > 1:
                 found.append(f"{self.label}: runs were made with different {what}: {', '.join(sorted(values))}")
+        found += [
+            f"{line.title}, seed {run.spec.seed}: training diverged; the score is of visit {run.best_visits}"
+            for line in self.lines
+            for run in line.cell.runs
+            if run.diverged
+        ]
         return found
 
 

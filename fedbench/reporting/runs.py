@@ -69,6 +69,7 @@ class Run:
     best_megabytes: float  # moved until the chosen round
     megabytes: float  # moved in the whole run
     seconds: float
+    diverged: bool  # its last losses are no numbers
     history: Mapping[str, Floats]  # visits, megabytes, seconds, accuracy (validation, pooled), client_mean (validation)
 
     def version(self, package: str) -> str:
@@ -119,6 +120,7 @@ def read(path: Path) -> Run:
         best_megabytes=_moved(result.best),
         megabytes=float(history["megabytes"][-1]),
         seconds=result.last.seconds,
+        diverged=result.diverged,
         history=history,
     )
 
@@ -148,7 +150,8 @@ def collect(root: Path) -> Collection:
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
     runs: dict[str, Run] = {}
     files = list(store.files(root))
-    strays = sorted(path for path in root.rglob("*.json") if store.WORK not in path.parts and path not in set(files))
+    everywhere = {path for path in root.rglob("*.json") if store.WORK not in path.relative_to(root).parts}
+    strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
     for run in _read_all(files):
         if isinstance(run, str):
