@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fedbench.spec import Spec
 
 FIGURES: tuple[Draw, ...] = ("visits", "megabytes", "seconds", "front", "clients", "unseen")
+OUTDATED = ("outdated", "made by other code than is here now")
 FORMS = {"md": markdown, "csv": as_csv, "tex": latex}
 
 
@@ -113,21 +114,19 @@ def experiment_report(
         tuple(failure for failure in everything.failures if failure.spec.identity in wanted),
     )
     by_identity = {run.spec.identity: run for run in current}
-    errors = {failure.spec.identity: failure.message for failure in mine.failures} | plan.failed
-    outdated = {run.spec.identity for run in stored} - by_identity.keys()
-    made = []
-    for column in experiment.chosen(plan.preset):
-        lines = []
-        for method in experiment.method_names:
-            ids = [job.spec.identity for job in plan.jobs.get((column.name, method), ())]
-            cell = make_cell([by_identity[i] for i in ids if i in by_identity], len(ids))
-            if not cell.runs and not cell.differences:
-                why = [f"failed: {errors[i]}" for i in ids if i in errors]
-                why += ["outdated: made by other code than is here now" for i in ids if i in outdated]
-                cell = Cell((), len(ids), plan.gaps.get((column.name, method)) or (why or ["not run"])[0])
-            lines.append(Line(method, plan.titles[method], cell))
-        published = experiment.published.get(column.name, {})
-        made.append(Board(column.name, column.label, build.told_apart(lines), published))
+    problems = {run.spec.identity: OUTDATED for run in stored}
+    problems |= {f.spec.identity: ("failed", f.message) for f in mine.failures}
+    problems |= {identity: ("failed", message) for identity, message in plan.failed.items()}
+    problems = {identity: problems[identity] for identity in wanted if identity in problems.keys() - by_identity.keys()}
+    made = [
+        Board(
+            column.name,
+            column.label,
+            build.told_apart(list(_lines(plan, column.name, by_identity, problems))),
+            experiment.published.get(column.name, {}),
+        )
+        for column in experiment.chosen(plan.preset)
+    ]
     effort = f"preset {plan.preset}: {length.visits} client visits a run"
     tables: list[Table] = []
     if "grid" in experiment.tables:
@@ -147,13 +146,22 @@ def experiment_report(
     notes = [f"{effort}; {len(current)} of {len(wanted)} runs are done", *missing]
     notes += [f"not in the preset {plan.preset}: {'; '.join(left)}"] if left else []
     notes += _without_reference(made, experiment.reference)
-    missing_runs = wanted.keys() - by_identity.keys()
-    gaps = [f"failed: {_words(wanted[i].spec)}: {errors[i]}" for i in wanted if i in missing_runs and i in errors]
-    gaps += [f"outdated: {_words(wanted[i].spec)}: made by other code" for i in wanted if i in outdated - errors.keys()]
+    gaps = [f"{word}: {_words(wanted[identity].spec)}: {why}" for identity, (word, why) in problems.items()]
     gaps += [why for why in dict.fromkeys(plan.gaps.values()) if why.startswith("cannot be run")]
     caption = f"{experiment.caption} Source: {experiment.paper}."
     report = _write(experiment.title, caption, out / experiment.name, made, tables, pictures + drawn, mine, notes, gaps)
     return replace(report, stopped=stopped)
+
+
+def _lines(plan: Plan, column: str, runs: Mapping[str, Run], problems: Mapping[str, tuple[str, str]]) -> Iterator[Line]:
+    """One line a method: its runs, or why there are none."""
+    for method in plan.experiment.method_names:
+        ids = [job.spec.identity for job in plan.jobs.get((column, method), ())]
+        cell = make_cell([runs[identity] for identity in ids if identity in runs], len(ids))
+        if not cell.runs and not cell.differences:
+            why = [": ".join(problems[identity]) for identity in ids if identity in problems]
+            cell = Cell((), len(ids), plan.gaps.get((column, method)) or (why or ["not run"])[0])
+        yield Line(method, plan.titles[method], cell)
 
 
 def _words(spec: Spec) -> str:
