@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a percentage, `--` where there is none yet."""
-    return "  --  " if value is None else f"{100 * value:5.2f}%"
+    return "--" if value is None else f"{100 * value:.2f}%"
 
 
 class Display:
