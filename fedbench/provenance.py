@@ -14,6 +14,8 @@ import torch
 
 import fedbench
 
+SOURCES = ("fedbench", "methods", "datasets", "pyproject.toml")
+
 
 def _git(*arguments: str) -> str | None:
     root = Path(fedbench.__file__).resolve().parent.parent
@@ -44,8 +46,11 @@ def _processor() -> str:
 
 @cache
 def checkout() -> dict[str, Any]:
-    """The commit of the source tree that this process runs, and whether files of it were changed; None outside one."""
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    """The commit of the source tree that this process runs, and whether its sources were changed; None outside one.
+
+    Results and reports are no sources: a run that makes a committed result again would be a change itself.
+    """
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
     return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": bool(status) if status is not None else None}
 
 
