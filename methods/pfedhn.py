@@ -108,7 +108,8 @@ class Hypernetwork:
         left = {f"head.{name}": value.flatten(1) / len(ids) for name, value in change.items()}
         behind = sum((g @ phi[f"{head}.weight"] for head, g in left.items()), torch.zeros_like(x))
         with torch.enable_grad():
-            inner = (features * behind).sum()  # its gradient is the pull-back of `behind` through the trunk
+            # its gradient is the pull-back of `behind`; to be told that by grad_outputs, torch would import sympy
+            inner = (features * behind).sum()
         grads = dict(zip(inputs, torch.autograd.grad(inner, list(inputs.values())), strict=True))
         grad_table = grads.pop("embedding")
         rate = self.embedding_lr or self.lr

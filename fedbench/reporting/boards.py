@@ -87,9 +87,10 @@ def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]
     made = []
     names: set[str] = set()
     for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
-        failed = {f.spec.method: f.message for f in failures if Setting.of(f.spec) == setting}
+        here = [failure for failure in failures if Setting.of(failure.spec) == setting]
+        failed = {failure.spec.method: failure.message for failure in here}
         tried: dict[str, set[int]] = {}  # method -> seeds, with those that failed
-        for spec in [run.spec for run in members] + [f.spec for f in failures if Setting.of(f.spec) == setting]:
+        for spec in [run.spec for run in members] + [failure.spec for failure in here]:
             tried.setdefault(spec.method, set()).add(spec.seed)
         expected = max(map(len, tried.values()))
         lines = []
