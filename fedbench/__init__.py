@@ -15,7 +15,7 @@ __all__ = ["BadInput", "load_results"]
 
 if TYPE_CHECKING:
     from fedbench.errors import BadInput
-    from fedbench.store import load_results
+    from fedbench.storage import load_results
 
 
 def _in_checkout() -> None:
@@ -38,7 +38,7 @@ _in_checkout()
 
 def __getattr__(name: str) -> Any:
     if name == "load_results":
-        from fedbench.store import load_results
+        from fedbench.storage import load_results
 
         return load_results
     if name == "BadInput":

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbench import fast, tree
+from fedbench.search import RATES, Grid
 from fedbench.task import Grad, Task
 from fedbench.tree import Tree
 
@@ -22,7 +23,7 @@ from fedbench.tree import Tree
 class SGD:
     """Minibatch SGD on a client. The defaults are those of the released pFedHN code."""
 
-    lr: Annotated[float, Field(gt=0, description="learning rate")] = 5e-3
+    lr: Annotated[float, Field(gt=0, description="learning rate"), Grid(*RATES)] = 5e-3
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum, started at zero at every visit")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="L2 penalty added to the gradient")] = 5e-5
     max_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this global norm at every step")] = (
@@ -77,8 +78,7 @@ def train(
     `momentum` holds what some entries start with (the others start at zero), `clip` the names whose gradient norm is
     clipped (all by default). Returns the trained model and its momentum; the arguments are left alone.
     """
-    padding = task.fast_path(model)
-    if padding is None or bool((batches < 0).any()):
+    if not task.fast_path(model) or bool((batches < 0).any()):
         return descend(sgd, task.grad, model, batches, momentum, clip)
     return fast.lenet_sgd(
         task.ordered(model),
@@ -93,5 +93,5 @@ def train(
         max_norm=sgd.max_norm,
         buffers=momentum,
         clip=clip,
-        padding=padding,
+        padding=task.network.padding,
     )

@@ -31,6 +31,9 @@ class Cohort(NamedTuple):
     weight: Tensor  # [C] each client's share of the cohort's training samples; sums to 1
     round: int  # this round, from 0
     rounds: int  # how many rounds the run has
+    # [C, classes] share of each class among a client's training samples: for methods that let the server know it, as
+    # pFedHN's fixed representation; what it takes to tell the server is not counted as traffic
+    class_shares: Tensor = torch.empty((0, 0))
 
 
 class Draw(NamedTuple):
@@ -52,6 +55,10 @@ class Method(ABC):
     paper: ClassVar[str]  # authors, title, venue, year
     # sentences of the contract that the method breaks knowingly, and why: `fedbench check` must find them broken
     deviations: ClassVar[dict[str, str]] = {}
+    # whether one server state serves clients of all `task.networks`; otherwise the engine keeps one for each network
+    mixed: ClassVar[bool] = False
+    # whether the beginning of a longer run differs from a shorter one, as where a rate or a phase follows `rounds`
+    depends_on_length: ClassVar[bool] = False
 
     task: Task
     local: Annotated[SGD, Field(description="local training")] = SGD()
@@ -110,3 +117,20 @@ class Method(ABC):
     def steps_per_visit(self) -> int:
         """Gradient steps of one visit, for the record of effort; where a step needs more than one batch, still one."""
         return self.local.steps
+
+    @property
+    def gradients_per_visit(self) -> int:
+        """Gradient evaluations of one visit, each on a batch of `local.batch_size`; default: one a step.
+
+        A product with a Hessian counts as two.
+        """
+        return self.steps_per_visit
+
+    @property
+    def gradients_to_personalize(self) -> int:
+        """Gradient evaluations that `client_personalize` makes; default: one for each of its batches."""
+        return self.personalize_draw.steps
+
+    def server_embeddings(self, server: State) -> Tensor | None:
+        """What the server has learned of each training client, [N, k], to be looked at; default None: nothing."""
+        return None

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.tree import Tree
 
 
@@ -24,9 +23,10 @@ class Network:
     name: str
     shapes: dict[str, tuple[int, ...]]  # of every parameter, in forward order
     logits: Callable[[Tree, Tensor], Tensor]  # (parameters, images [B, c, h, w] float) -> [B, classes]
-    # of the convolutions, where the network is convolutions, each with maxpool 2 and ReLU, then linear layers with ReLU
-    # between them: what `fedbench.fast` knows how to differentiate by hand; None for any other network
-    padding: int | None = None
+    # convolutions of stride 1, each with maxpool 2 and ReLU, then linear layers with ReLU between them, and nothing
+    # else: what `fedbench.fast` knows how to differentiate by hand
+    fast: bool = False
+    padding: int = 0  # of the convolutions of a `fast` network
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def lenet(image: tuple[int, int, int], classes: int, width: int = 16) -> Network
             "fc3": (classes, 84),
         }
     )
-    return Network(f"lenet-{width}", shapes, logits, padding=0)
+    return Network("lenet" if width == 16 else f"lenet-{width}", shapes, logits, fast=True)
 
 
 def mlp(image: tuple[int, int, int], classes: int, hidden: int, name: str) -> Network:
@@ -125,7 +125,7 @@ def mlp(image: tuple[int, int, int], classes: int, hidden: int, name: str) -> Ne
     def logits(p: Tree, x: Tensor) -> Tensor:
         return _linear(p, "fc2", F.relu(_linear(p, "fc1", x.flatten(1))))
 
-    return Network(name, _shapes({"fc1": (hidden, prod(image)), "fc2": (classes, hidden)}), logits, padding=0)
+    return Network(name, _shapes({"fc1": (hidden, prod(image)), "fc2": (classes, hidden)}), logits, fast=True)
 
 
 def omniglot_net(image: tuple[int, int, int], classes: int) -> Network:
@@ -145,32 +145,17 @@ def omniglot_net(image: tuple[int, int, int], classes: int) -> Network:
 
     convs = {"conv1": (16, c, 3, 3), "conv2": (32, 16, 3, 3), "conv3": (64, 32, 3, 3), "conv4": (128, 64, 3, 3)}
     shapes = _shapes({**convs, "fc1": (120, flat), "fc2": (84, 120), "fc3": (classes, 84)})
-    return Network("omniglot", shapes, logits, padding=1)
+    return Network("omniglot", shapes, logits, fast=True, padding=1)
 
 
-Build = Callable[[tuple[int, int, int], int], Network]
+Build = Callable[[tuple[int, int, int], int], Network]  # (image shape [c, h, w], classes) -> network
 
 NETWORKS: dict[str, Build] = {
     "lenet": lambda image, classes: lenet(image, classes, 16),
     "lenet-8": lambda image, classes: lenet(image, classes, 8),
-    "lenet-16": lambda image, classes: lenet(image, classes, 16),
     "lenet-32": lambda image, classes: lenet(image, classes, 32),
     "mnist-mlp": lambda image, classes: mlp(image, classes, 100, "mnist-mlp"),
     "mlp-digits": lambda image, classes: mlp(image, classes, 32, "mlp-digits"),
     "omniglot": omniglot_net,
 }
-
-
-def network(name: str, image: tuple[int, int, int], classes: int) -> Network:
-    """The network called `name` for images [c, h, w].
-
-    Raises BadInput for a name that is not in `NETWORKS`, and for images too small for the network's poolings.
-    """
-    if canonical(name) not in NETWORKS:
-        raise unknown_name("network", name, NETWORKS)
-    made = NETWORKS[canonical(name)](image, classes)
-    if any(0 in shape for shape in made.shapes.values()):
-        raise BadInput(
-            f"images of {image[1]} x {image[2]} pixels are too small for the network {name}: 16 x 16 will do"
-        )
-    return made
+ALIASES = {"lenet-16": "lenet"}  # other names of a network, which is known by one

@@ -43,6 +43,11 @@ class Task:
     clients: int  # N; their ids are 0 .. N - 1, clients unseen in training have larger ones
     classes: int
     plain: bool = False  # never take the fast path: what `vmap` needs, and what tests compare with
+    networks: tuple[Network, ...] = ()  # all that clients have, `network` among them; by default that one alone
+
+    def __post_init__(self) -> None:
+        if not self.networks:
+            object.__setattr__(self, "networks", (self.network,))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -82,10 +87,10 @@ class Task:
         images, labels = self.batch(rows)
         return padded_loss(self.logits(model, images), labels, rows)
 
-    def fast_path(self, model: Tree) -> int | None:
-        """The `padding` of the network where `fedbench.fast` can take `model`, else None."""
-        possible = not self.plain and self.device.type == "cpu" and model.keys() == self.network.shapes.keys()
-        return self.network.padding if possible else None
+    def fast_path(self, model: Tree) -> bool:
+        """Whether `fedbench.fast` can take `model`."""
+        here = self.network.fast and not self.plain and self.device.type == "cpu"
+        return here and model.keys() == self.network.shapes.keys()
 
     def ordered(self, model: Tree) -> Tree:
         """`model` with its entries in forward order, which is how the fast path reads the network off it."""
@@ -93,17 +98,17 @@ class Task:
 
     def grad(self, model: Tree, rows: Tensor) -> Tree:
         """The gradient of `loss` at `model` with respect to every entry of it; not differentiable itself."""
-        padding = self.fast_path(model)
-        if padding is None:
+        if not self.fast_path(model):
             plain: Tree = torch.func.grad(self.loss)(model, rows)
             return plain
         rows = rows[rows >= 0]
         images, labels = self.images[rows], self.labels[rows]
-        return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding=padding)[1]
+        return fast.lenet_grad(self.ordered(model), images, labels, self.mean, self.std, padding=self.network.padding)[
+            1
+        ]
 
     def predict(self, model: Tree, images: Tensor) -> Tensor:
         """Class scores [B, classes] of normalised `images` [B, c, h, w], where no gradient is wanted."""
-        padding = self.fast_path(model)
-        if padding is None:
+        if not self.fast_path(model):
             return self.logits(model, images)
-        return fast.lenet_logits(self.ordered(model), images, padding)
+        return fast.lenet_logits(self.ordered(model), images, self.network.padding)

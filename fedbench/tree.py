@@ -50,11 +50,28 @@ def norm(tensors: Iterable[Tensor]) -> Tensor:
     return total
 
 
+def form(tree: Tree) -> tuple[tuple[str, torch.Size, torch.dtype], ...]:
+    """Names, shapes and types of the entries, in the order of the names: equal where trees can be stacked."""
+    return tuple((name, tree[name].shape, tree[name].dtype) for name in sorted(tree))
+
+
 def stack(trees: Sequence[Tree]) -> Tree:
-    """C trees as one stacked tree; a view where C = 1."""
+    """C trees as one stacked tree; a view where C = 1. Raises ValueError where names, shapes or types differ."""
     if len(trees) == 1:
         return {name: value.unsqueeze(0) for name, value in trees[0].items()}
+    for place, other in enumerate(trees[1:], 1):
+        if form(other) != form(trees[0]):
+            raise ValueError(f"trees 0 and {place} cannot be stacked: {_mismatch(trees[0], other)}")
     return {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
+
+
+def _mismatch(a: Tree, b: Tree) -> str:
+    """What the first entry is that differs in name, shape or type."""
+    for name in sorted({*a, *b}):
+        kinds = [f"{list(t[name].shape)} {t[name].dtype}" if name in t else "absent" for t in (a, b)]
+        if kinds[0] != kinds[1]:
+            return f"{name!r} is {kinds[0]} in the one and {kinds[1]} in the other"
+    return "they are alike"
 
 
 def row(tree: Tree, index: int) -> Tree:
@@ -68,7 +85,13 @@ def expand(tree: Tree, count: int) -> Tree:
 
 
 def average(tree: Tree, weight: Tensor) -> Tree:
-    """Weighted sum over the leading dimension C of a stacked tree; `weight` [C] sums to 1."""
+    """Weighted sum over the leading dimension C of a stacked tree; `weight` [C] sums to 1.
+
+    Raises ValueError for an entry of whole numbers, in whose type every weight below 1 is 0.
+    """
+    for name, value in tree.items():
+        if not (value.is_floating_point() or value.is_complex()):
+            raise ValueError(f"{name!r} holds {value.dtype}, of which there is no weighted average: convert it first")
     return {name: torch.tensordot(weight.to(value.dtype), value, dims=1) for name, value in tree.items()}
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from fedbench import tree
 from fedbench.local import SGD, train
 from fedbench.method import Cohort, Draw, Method
+from fedbench.search import PERSONAL_RATES, Grid
 from fedbench.tree import Tree
 
 
@@ -32,7 +33,7 @@ class FedAvgFT(Method):
     title = "FedAvg-FT"
     paper = "Wang et al., Federated Evaluation of On-device Personalization, arXiv 1910.10252, 2019"
 
-    tuning: Annotated[SGD, Field(description="fine-tuning before scoring")] = SGD()
+    tuning: Annotated[SGD, Field(description="fine-tuning before scoring"), Grid(*PERSONAL_RATES, of="lr")] = SGD()
 
     def server_init(self, rng: torch.Generator) -> Tree:
         return self.task.init(rng)

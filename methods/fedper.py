@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbench import tree
+from fedbench.errors import BadInput
 from fedbench.local import train
 from fedbench.method import Cohort, Method
 from fedbench.tree import Tree
@@ -34,11 +35,16 @@ class FedPer(Method):
 
     personal_layers: Annotated[int, Field(ge=0, description="how many of the last layers stay on the client")] = 1
 
+    def __post_init__(self) -> None:
+        layers = len(self.task.network.layers)
+        if self.personal_layers > layers:
+            raise BadInput(f"personal_layers = {self.personal_layers} is more than the network's {layers} layers")
+
     @property
     def personal(self) -> tuple[str, ...]:
         """Parameter names that never leave the client."""
         layers = self.task.network.layers
-        return self.task.network.names(*layers[max(0, len(layers) - self.personal_layers) :])
+        return self.task.network.names(*layers[len(layers) - self.personal_layers :])
 
     def server_init(self, rng: torch.Generator) -> Tree:
         return tree.drop(self.task.init(rng), self.personal)

@@ -30,6 +30,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbench import tree
+from fedbench.errors import BadInput
 from fedbench.local import train
 from fedbench.method import Cohort, Method
 from fedbench.tree import Tree
@@ -41,6 +42,7 @@ class LGFedAvg(Method):
 
     title = "LG-FedAvg"
     paper = "Liang et al., Think Locally, Act Globally, arXiv 2001.01523, 2020"
+    depends_on_length = True  # the FedAvg part is a share of the rounds
     deviations = {"message size is constant": "the whole model travels in the FedAvg part, then only the global layers"}
 
     variant: Annotated[Literal["text", "code"], Field(description="which layers are global: see the docstring")] = (
@@ -49,13 +51,18 @@ class LGFedAvg(Method):
     global_layers: Annotated[int, Field(ge=1, description="how many of the last layers are global, in `text`")] = 1
     fedavg_share: Annotated[float, Field(ge=0, le=1, description="share of the rounds that are FedAvg, first")] = 5 / 6
 
+    def __post_init__(self) -> None:
+        layers = len(self.task.network.layers)
+        if self.variant == "text" and self.global_layers > layers:
+            raise BadInput(f"global_layers = {self.global_layers} is more than the network's {layers} layers")
+
     @property
     def local_names(self) -> tuple[str, ...]:
         """Parameter names that stay on the client once the FedAvg part is over."""
         network = self.task.network
         if self.variant == "code" and any(layer.startswith("conv") for layer in network.layers):
             return network.names(*(layer for layer in network.layers if not layer.startswith("conv")))
-        return network.names(*network.layers[: max(0, len(network.layers) - self.global_layers)])
+        return network.names(*network.layers[: -self.global_layers])
 
     def warming_up(self, cohort: Cohort) -> bool:
         """Whether this round belongs to the FedAvg part."""

@@ -32,6 +32,7 @@ from torch import Tensor
 from fedbench import tree
 from fedbench.local import descend
 from fedbench.method import Cohort, Draw, Method
+from fedbench.search import PERSONAL_RATES, Grid
 from fedbench.tree import Tree
 
 
@@ -43,7 +44,7 @@ class PerFedAvg(Method):
     paper = "Fallah et al., Personalized Federated Learning with Theoretical Guarantees, NeurIPS 2020"
 
     variant: Annotated[Literal["fo", "exact", "hf"], Field(description="first-order, exact, or Hessian-free")] = "fo"
-    alpha: Annotated[float, Field(ge=0, description="rate a of the personalizing step")] = 1e-2
+    alpha: Annotated[float, Field(ge=0, description="rate a of the personalizing step"), Grid(*PERSONAL_RATES)] = 1e-2
     delta: Annotated[float, Field(gt=0, description="half-width d of the finite difference in `hf`")] = 1e-3
 
     def server_init(self, rng: torch.Generator) -> Tree:
@@ -56,6 +57,11 @@ class PerFedAvg(Method):
     def batches_per_step(self) -> int:
         """D and D', and D'' where the Hessian is used."""
         return 2 if self.variant == "fo" else 3
+
+    @property
+    def gradients_per_visit(self) -> int:
+        """g(w) and g(u), and where the Hessian is used as much again for its product with a vector."""
+        return self.local.steps * (2 if self.variant == "fo" else 4)
 
     @property
     def train_draw(self) -> Draw:

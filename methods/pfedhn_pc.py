@@ -18,9 +18,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbench import tree
-from fedbench.local import train
+from fedbench.local import SGD, train
 from fedbench.method import Cohort, Method
-from fedbench.methods.pfedhn import Hypernetwork  # type: ignore[import-not-found]
+from fedbench.methods.pfedhn import Hypernetwork, key  # type: ignore[import-not-found]
+from fedbench.search import PERSONAL_RATES, Grid
 from fedbench.tree import Tree
 
 
@@ -31,20 +32,22 @@ class PFedHNPC(Method):
     title = "pFedHN-PC"
     paper = "Shamsian et al., Personalized Federated Learning using Hypernetworks, ICML 2021"
 
+    mixed = True
+
+    local: Annotated[SGD, Field(description="local training"), Grid(*PERSONAL_RATES, of="lr")] = SGD()
     clients_per_round: Annotated[int, Field(ge=1, description="clients that the server visits in a round")] = 1
     hypernetwork: Annotated[Hypernetwork, Field(description="the generator and its SGD")] = Hypernetwork(lr=5e-2)
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the generated part."""
-        return {name: self.task.network.shapes[name] for name in self.task.body}
-
     def server_init(self, rng: torch.Generator) -> dict[str, Any]:
         task = self.task
-        return self.hypernetwork.init(self.shapes, task.clients, rng, task.dtype, task.device)  # type: ignore[no-any-return]
+        heads = {key(task, each, name): each.shapes[name] for each in task.networks for name in each.body}
+        return self.hypernetwork.init(heads, task.clients, rng, task.dtype, task.device, task.classes)  # type: ignore[no-any-return]
 
     def server_send(self, server: dict[str, Any], cohort: Cohort) -> Tree:
-        return self.hypernetwork.generate(server["phi"], server["embedding"][cohort.ids], self.shapes)  # type: ignore[no-any-return]
+        network = self.task.network
+        heads = {key(self.task, network, name): network.shapes[name] for name in self.task.body}
+        made = self.hypernetwork.generate(server["phi"], self.hypernetwork.vectors(server, cohort), heads)
+        return dict(zip(self.task.body, made.values(), strict=True))
 
     def client_init(self, welcome: Tree, rng: torch.Generator) -> Tree:
         head = tree.pick(self.task.init(rng), self.task.head)
@@ -61,7 +64,11 @@ class PFedHNPC(Method):
         return {**message, **tree.pick(state, self.task.head)}
 
     def server_receive(self, server: dict[str, Any], cohort: Cohort, upload: Tree) -> dict[str, Any]:
-        return self.hypernetwork.update(server, cohort.ids, upload)  # type: ignore[no-any-return]
+        change = {key(self.task, self.task.network, name): value for name, value in upload.items()}
+        return self.hypernetwork.update(server, cohort, change)  # type: ignore[no-any-return]
 
-    def server_admit(self, server: dict[str, Any], count: int, rng: torch.Generator) -> dict[str, Any]:
+    def server_admit(self, server: dict[str, Any], count: int, rng: torch.Generator) -> dict[str, Any] | None:
         return self.hypernetwork.admit(server, count, rng)  # type: ignore[no-any-return]
+
+    def server_embeddings(self, server: dict[str, Any]) -> Tensor | None:
+        return server.get("embedding")

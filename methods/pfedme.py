@@ -32,6 +32,7 @@ from torch import Tensor
 from fedbench import tree
 from fedbench.local import SGD
 from fedbench.method import Cohort, Draw, Method
+from fedbench.search import PERSONAL_RATES, RATES, Grid
 from fedbench.tree import Tree
 
 
@@ -42,11 +43,11 @@ class PFedMe(Method):
     title = "pFedMe"
     paper = "T. Dinh et al., Personalized Federated Learning with Moreau Envelopes, NeurIPS 2020"
 
-    local: Annotated[SGD, Field(description="steps on t: lr is p, steps is the number of batches R")] = SGD(
-        lr=1e-2, momentum=0.0, weight_decay=1e-3, steps=20
-    )
+    local: Annotated[
+        SGD, Field(description="steps on t: lr is p, steps is the number of batches R"), Grid(*PERSONAL_RATES, of="lr")
+    ] = SGD(lr=1e-2, momentum=0.0, weight_decay=1e-3, steps=20)
     lam: Annotated[float, Field(gt=0, description="weight of the tie to w_i")] = 15.0
-    eta: Annotated[float, Field(gt=0, description="rate of w_i; eta * lam stays well below 1")] = 5e-3
+    eta: Annotated[float, Field(gt=0, description="rate of w_i; eta * lam stays well below 1"), Grid(*RATES)] = 5e-3
     beta: Annotated[float, Field(gt=0, description="weight of the new average at the server")] = 1.0
     inner_steps: Annotated[int, Field(ge=1, description="gradient steps on t for each batch")] = 3
 
@@ -79,6 +80,10 @@ class PFedMe(Method):
     @property
     def personalize_draw(self) -> Draw:
         return self.train_draw
+
+    @property
+    def gradients_to_personalize(self) -> int:
+        return self.local.steps * self.inner_steps
 
     def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:
         return self.solve(message, batches)[1]

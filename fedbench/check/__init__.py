@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from fedbench import registry
+from fedbench import plugins
 from fedbench.check.contract import CHECKS, Broken
 from fedbench.check.lab import Lab
-from fedbench.registry import Plugin
+from fedbench.plugins import Plugin
 
 if TYPE_CHECKING:
     import pytest
@@ -100,7 +100,7 @@ def run_checks(plugin: Plugin) -> list[CheckResult]:
 
 @lru_cache(maxsize=1)
 def _lab(method: str) -> Lab:
-    return Lab(registry.find_method(method))
+    return Lab(plugins.find_method(method))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbench import checkpoint, registry
+from fedbench import plugins
 from fedbench.check.lab import (
     CLASSES,
     SIZES,
@@ -34,9 +34,11 @@ from fedbench.check.lab import (
     run,
     visit,
 )
-from fedbench.engine import Engine, Progress
 from fedbench.method import Method
-from fedbench.spec import Spec
+from fedbench.runs import checkpoint
+from fedbench.storage.spec import Spec
+from fedbench.training import Engine, Keep, Progress, Scores, adapt
+from fedbench.training.scoring import score
 from fedbench.tree import Tree, nbytes, row
 
 EXACT = 1e-12  # what float64 may differ by where the order of additions differs
@@ -89,10 +91,10 @@ def _hyperparameters(lab: Lab) -> str:
     for field in dataclasses.fields(lab.plugin.cls):
         given = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         require(field.name == "task" or given, f"{field.name} has no default")
-    found = registry.hyperparameters(lab.plugin.cls)
+    found = plugins.hyperparameters(lab.plugin.cls)
     for parameter in found:
         require(bool(parameter.meaning), f"{parameter.name} has no description")
-    registry.configure(lab.plugin, {})
+    plugins.configure(lab.plugin, {})
     return f"{len(found)} hyperparameters"
 
 
@@ -112,7 +114,7 @@ def _spec(lab: Lab) -> str:
     again = Spec.model_validate_json(spec.model_dump_json())
     require(again == spec and again.identity == spec.identity, f"{again.params} instead of {spec.params}")
     task = lab.engine().method.task
-    built, default = registry.build(lab.plugin, task, again.params), lab.plugin.cls(task=task)
+    built, default = plugins.build(lab.plugin, task, again.params), lab.plugin.cls(task=task)
     for field in dataclasses.fields(lab.plugin.cls):
         values = [getattr(method, field.name) for method in (built, default)]
         require(field.name == "task" or values[0] == values[1], f"{field.name} is {values[0]} instead of {values[1]}")
@@ -144,14 +146,14 @@ def _plain_tree(what: str, tree: object) -> None:
 def _messages(lab: Lab) -> str:
     engine = lab.engine()
     method, progress = engine.method, engine.start()
-    cohort = engine._cohort([2, 0, 3], 0)
+    cohort = engine.cohort([2, 0, 3], 0)
     with torch.no_grad():
         message = _stacked("message", method.server_send(progress.server, cohort), 3)
         _stacked("welcome", method.server_welcome(progress.server, cohort), 3)
-        states, _ = engine._states(progress.server, {}, cohort)
+        states, _ = engine.states(progress.server, {}, cohort)
         for i, state in enumerate(states):
             _plain_tree("what client_init returns", state)
-            batches = engine._batches("train", method.train_draw, 0, int(cohort.ids[i]))
+            batches = engine.batches("train", method.train_draw, 0, int(cohort.ids[i]))
             answer = method.client_train(row(message, i), state, batches)
             require(isinstance(answer, tuple) and len(answer) == 2, f"client_train returns a {type(answer).__name__}")
             _plain_tree("upload", answer[0])
@@ -190,7 +192,7 @@ def _watched(lab: Lab) -> Watched:
         progress = run(engine)
         unseen = lab.engine(unseen=True, watched=True)
         other: Any = unseen.method
-        engine.adapt(progress.best_server, other, unseen.clients)
+        adapt(progress.best_server, unseen, engine.rounds)
         for method in (watched, other):
             method.finish()
         watched.modified += other.modified
@@ -265,7 +267,7 @@ def _resume(lab: Lab) -> str:
         while progress is None or progress.round < straight.round:
             engine = lab.engine()
             progress = progress or engine.start()
-            engine.run(progress, keep_server=True, tick=lambda _: True)
+            engine.run(progress, Keep(server=True), lambda _: True)
             checkpoint.save(path, progress, {})
             progress, refusal = checkpoint.load(path, {}, torch.device("cpu"))
             if progress is None:
@@ -329,15 +331,15 @@ def _padding(lab: Lab) -> str:
     method, progress = engine.method, engine.start()
     worst = 0.0
     with torch.no_grad():
-        cohort = engine._cohort([0, 1, 2, 3], 0)
+        cohort = engine.cohort([0, 1, 2, 3], 0)
         message = method.server_send(progress.server, cohort)
-        states, _ = engine._states(progress.server, {}, cohort)
+        states, _ = engine.states(progress.server, {}, cohort)
         for i, state in enumerate(states):
             for function, draw in (
                 (method.client_train, method.train_draw),
                 (method.client_personalize, method.personalize_draw),
             ):
-                batches = engine._batches("train", draw, 0, i)
+                batches = engine.batches("train", draw, 0, i)
                 plain, padded = (
                     function(row(message, i), state, rows) for rows in (batches, F.pad(batches, (0, 3), value=-1))
                 )
@@ -444,7 +446,13 @@ def _learns(lab: Lab) -> str:
     engine = lab.engine(short=False, visits=100, evaluate_every=50)
     progress = run(engine)
     with torch.no_grad():
-        scores = engine.score(models(engine, progress), engine.clients.test)
+        clients = engine.clients
+        scores = Scores.of(
+            [
+                score(engine.method, model, clients.images, clients.labels, rows)
+                for model, rows in zip(models(engine, progress), clients.test, strict=True)
+            ]
+        )
     seen = f"accuracy {scores.pooled:.2f} after 100 visits"
     require(scores.pooled >= 1 / CLASSES + 0.15, seen)
     return seen
@@ -460,7 +468,7 @@ def _tripwire(lab: Lab) -> str:
         engine = lab.engine(held_out=held_out)
         progress = run(engine)
         unseen = lab.engine(held_out=held_out, unseen=True)
-        engine.adapt(progress.best_server, unseen.method, unseen.clients)
+        adapt(progress.best_server, unseen, engine.rounds)
         visit(engine, progress, [0, 1])
         results.append((progress.server, progress.clients, models(engine, progress)))
     gap = distance(*results)
@@ -490,7 +498,7 @@ def _unseen(lab: Lab) -> str:
     engine = lab.engine()
     progress = run(engine)
     unseen = lab.engine(unseen=True)
-    found = engine.adapt(progress.best_server, unseen.method, unseen.clients)
+    found = adapt(progress.best_server, unseen, engine.rounds)
     assert found is not None  # nothing stops it
     losses = [row["val_loss"] for row in found["history"]]
     require(finite(torch.tensor(losses)), f"losses {losses}")
@@ -511,7 +519,7 @@ def _admits(lab: Lab) -> str:
     other = Progress(server=admitted, round=engine.rounds)
     for i in unseen.clients.ids:
         visit(unseen, other, [i])
-    cohort = engine._cohort(list(engine.clients.ids), progress.round)
+    cohort = engine.cohort(list(engine.clients.ids), progress.round)
     with torch.no_grad():
         before, after = (engine.method.server_send(server, cohort) for server in (progress.server, other.server))
     gap = distance(before, after)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedbench import registry
-from fedbench.engine import Clients, Engine, Progress, Schedule
+from fedbench import plugins
 from fedbench.method import Method
 from fedbench.models import Network, lenet, mlp
-from fedbench.registry import Plugin
+from fedbench.plugins import Plugin
 from fedbench.task import Task
+from fedbench.training import Clients, Engine, Keep, Progress, Schedule
 from fedbench.tree import Tree
 
 CLASSES = 4
@@ -156,9 +156,9 @@ class Lab:
 
     def params(self, short: bool = True, **settings: object) -> dict[str, Any]:
         """The hyperparameters: the defaults, with short draws, and `settings` (only those that the method has)."""
-        known = [h.name for h in registry.hyperparameters(self.plugin.cls)]
+        known = [h.name for h in plugins.hyperparameters(self.plugin.cls)]
         cut = {name: SHORT[last] for name in known if short and (last := name.rsplit(".", 1)[-1]) in SHORT}
-        return registry.configure(self.plugin, {**cut, **settings})
+        return plugins.configure(self.plugin, {**cut, **settings})
 
     def federation(self, sizes: Sequence[int], first: int, held_out: int) -> tuple[Tensor, Tensor, Clients]:
         """Training images and labels of the clients `first`, `first` + 1, ..., and the clients.
@@ -223,7 +223,7 @@ class Lab:
         )
         if short:
             settings = {"clients_per_round": 2, **settings}
-        built: Any = method or registry.build(self.plugin, task, self.params(short, **settings))
+        built: Any = method or plugins.build(self.plugin, task, self.params(short, **settings))
         if watched:
             built = Watched(built)
         schedule = Schedule(visits=visits, evaluate_every=evaluate_every, adapt_visits=adapt_visits, width=width)
@@ -233,31 +233,32 @@ class Lab:
 def run(engine: Engine, progress: Progress | None = None) -> Progress:
     """`engine` run to its end."""
     progress = progress or engine.start()
-    engine.run(progress, keep_server=True, tick=lambda _: False)
+    engine.run(progress, Keep(server=True), lambda _: False)
     return progress
 
 
 @torch.no_grad()
 def visit(engine: Engine, progress: Progress, ids: Sequence[int]) -> tuple[Tree, Tree]:
     """One round with the cohort `ids`, in place; its messages and uploads, stacked."""
-    cohort = engine._cohort(list(ids), progress.round)
-    message, upload = engine._visit(progress, cohort)
-    progress.server = engine.method.server_receive(progress.server, cohort, upload)
+    groups = engine.visit(progress, list(ids), progress.round)
+    engine.receive(progress, groups)
     progress.round += 1
+    (_, _, message, upload), *_ = groups
     return message, upload
 
 
 @torch.no_grad()
 def models(engine: Engine, progress: Progress) -> list[Tree]:
     """The personal models of all clients."""
-    return engine.models(progress.server, progress.clients, progress.round)
+    return list(engine.models(progress))
 
 
 @torch.no_grad()
 def logits(engine: Engine, model: Tree) -> Tensor:
     """The class scores of the first 20 held-out images, [20, CLASSES]."""
     task, images = engine.method.task, engine.clients.images[:20]
-    return engine.method.predict(model, (images.to(task.dtype) / 255 - task.mean) / task.std)
+    scores: Tensor = engine.method.predict(model, (images.to(task.dtype) / 255 - task.mean) / task.std)
+    return scores
 
 
 def numbers(progress: Progress) -> Any:

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from fedbench.experiment import Published
-from fedbench.reporting.runs import Cell, Run, Setting, make_cell, variant_titles, variants
+from fedbench.experiments.schema import Published
+from fedbench.reporting.cells import Cell, Run, Setting, make_cell, variant_titles, variants
 from fedbench.reporting.statistics import CONFIDENCE, LEVEL, Difference, compare, not_worse, summary
 from fedbench.reporting.tables import Column, Entry, Table
-from fedbench.store import Failure
+from fedbench.storage import Failure
 
 Metric = Literal["client mean", "pooled"]
 Side = Literal["seen", "unseen"]

@@ -21,11 +21,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedbench.reporting.boards import Board, Line, metric_value
-from fedbench.reporting.runs import Floats
+from fedbench.reporting.cells import Floats
 from fedbench.reporting.statistics import summary
 
 if TYPE_CHECKING:
-    from fedbench.experiment import Draw
+    from fedbench.experiments.schema import Draw
 
 WIDTH = 3.4  # inches
 DPI = 200

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fedbench import __version__
 from fedbench.reporting import tables as forms
 from fedbench.reporting.boards import Board
+from fedbench.reporting.cells import Collection, Run
 from fedbench.reporting.figures import Picture
-from fedbench.reporting.runs import Collection, Run
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.tables import Entry, Table
 

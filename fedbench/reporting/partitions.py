@@ -18,10 +18,10 @@ def pictures(
 
     Without `download`, a data set that is not there is not fetched.
     """
-    from fedbench import registry
+    from fedbench import plugins
     from fedbench.dataset import data_root as find_root
-    from fedbench.partition import picture
-    from fedbench.problem import load_data, make_partition
+    from fedbench.partitions import picture
+    from fedbench.runs.prepare import load_data, make_partition
 
     made: list[Picture] = []
     missing: list[str] = []
@@ -33,7 +33,7 @@ def pictures(
         root = find_root(data_root)
         file = root / f"{spec.dataset}.npz"
         try:
-            if registry.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
+            if plugins.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
                 raise BadInput(f"{file} is not there")
             partition = make_partition(spec.dataset, root, spec.partition, spec.clients, spec.seed)
             data = load_data(spec.dataset, root)

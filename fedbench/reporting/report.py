@@ -13,15 +13,15 @@ from joblib import Parallel, delayed
 from fedbench.errors import BadInput, unknown_name
 from fedbench.reporting import boards as build
 from fedbench.reporting.boards import Board, Line, Metric
-from fedbench.reporting.runs import Cell, Collection, Run, collect, make_cell, processes
+from fedbench.reporting.cells import Cell, Collection, Run, collect, make_cell, processes
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown
 
 if TYPE_CHECKING:
-    from fedbench.campaign import Plan
-    from fedbench.experiment import Draw
+    from fedbench.experiments.schema import Draw
     from fedbench.reporting.figures import Picture
-    from fedbench.spec import Spec
+    from fedbench.runs.plan import Plan
+    from fedbench.storage.spec import Spec
 
 FIGURES: tuple[Draw, ...] = ("visits", "megabytes", "seconds", "front", "clients", "unseen")
 OUTDATED = ("outdated", "made by other code than is here now")

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fedbench.reporting.runs import Cell, Floats
+from fedbench.reporting.cells import Cell, Floats
 
 LEVEL = 0.05  # of the tests
 CONFIDENCE = 0.95  # of the intervals

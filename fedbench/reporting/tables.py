@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import rich.table
 from rich.text import Text
 
-from fedbench.experiment import CERTAINTY, Published
+from fedbench.experiments.schema import CERTAINTY, Published
 
 LEGEND = "Bold: best of the column; ≈: not significantly worse (no mark where pairs are too few for a test)."
 PUBLISHED = "Second line: the published value, in brackets ours less the published one; " + "; ".join(

@@ -68,21 +68,24 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
     """The same functions as `reference.measurements`, and `slice`, what a pFedHN run is made of."""
     import torch
 
-    from fedbench import checkpoint, fast, registry
-    from fedbench.comparison import Comparison
-    from fedbench.job import set_up_torch
-    from fedbench.problem import prepare
+    from fedbench import fast, plugins
+    from fedbench.runs import checkpoint
+    from fedbench.runs.comparison import Comparison
+    from fedbench.runs.job import set_up_torch
+    from fedbench.runs.prepare import prepare
+    from fedbench.training import Keep
+    from fedbench.training.scoring import score
 
     job = Comparison(
         methods=["pfedhn"], seeds=[42], dataset="cifar10", clients=10, data_root=root, device="cpu"
     ).jobs()[0]
     set_up_torch(torch.device("cpu"))
     torch.set_grad_enabled(False)
-    problem = prepare(job.spec, registry.find_method(job.method), registry.find_dataset(job.dataset), root)
-    engine, method = problem.engine, problem.method
+    problem = prepare(job.spec, plugins.find_method(job.method), plugins.find_dataset(job.dataset), root)
+    engine, method = problem.engine, problem.engine.method
     progress = engine.start()
     images = sum(map(len, [*engine.clients.validation, *engine.clients.test]))
-    cohort = engine._cohort([0], 0)
+    cohort = engine.cohort([0], 0)
     upload = {name: torch.randn(1, *shape) for name, shape in method.task.network.shapes.items()}
 
     def timed(function: Callable[[], Any]) -> float:
@@ -94,7 +97,7 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
         message = {name: value[0] for name, value in method.server_send(progress.server, cohort).items()}
 
         def visit() -> None:
-            rows = engine._batches("train", method.train_draw._replace(steps=steps), progress.round, 0)
+            rows = engine.batches("train", method.train_draw._replace(steps=steps), progress.round, 0)
             method.client_train(message, {}, rows)
 
         return timed(visit) / steps
@@ -104,9 +107,10 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
         progress.server = method.server_receive(progress.server, cohort, upload)
 
     def evaluation() -> None:
-        models = engine.models(progress.server, progress.clients, progress.round)
-        engine.score(models, engine.clients.validation)
-        engine.score(models, engine.clients.test)
+        clients = engine.clients
+        for model, *parts in zip(engine.models(progress), clients.validation, clients.test, strict=True):
+            for rows in parts:
+                score(method, model, clients.images, clients.labels, rows)
 
     def one_slice() -> dict[str, float]:
         """Seconds of a visit, of its local steps, of an evaluation that reads the test rows, of a checkpoint."""
@@ -121,8 +125,8 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
         fast.lenet_sgd = watched  # type: ignore[assignment]
         visit = timed(lambda: engine.round(progress))
         fast.lenet_sgd = sgd
-        progress.best = None
-        evaluation = timed(lambda: engine.evaluate(progress, keep_server=False))
+        progress.improvements.clear()
+        evaluation = timed(lambda: engine.evaluate(progress, Keep(server=False)))
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()  # a disk is waited for, and that is part of it
             checkpoint.save(Path(folder) / "checkpoint", progress, {})

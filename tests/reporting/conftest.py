@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedbench import store
-from fedbench.spec import Spec, seed_list
+from fedbench import storage
+from fedbench.storage.spec import Spec, seed_list
 
 TITLES = {"fedavg": "FedAvg", "pfedhn": "pFedHN", "local": "Local", "fedper": "FedPer", "pfedme": "pFedMe"}
 VISITS, EVERY = 1000, 50
 SKILL = {"fedavg": 0.5, "pfedhn": 0.88, "local": 0.7, "fedper": 0.85, "pfedme": 0.84}
 
-Maker = Callable[..., store.Result]
+Maker = Callable[..., storage.Result]
 
 
 def scores(rng: np.random.Generator, clients: int, skill: float) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def result(
     partition: str | None = None,
     torch: str = "2.6.0",
     **spec: Any,
-) -> store.Result:
+) -> storage.Result:
     """A complete result. Numbers come from a generator that the spec seeds."""
     settings: dict[str, Any] = {
         "dataset": "digits",
@@ -97,8 +97,8 @@ def result(
         "host": {"system": "Linux", "machine": "x86_64"},
         "device": "cpu",
     }
-    clean = store.Result(**payload, digest="", provenance=provenance)
-    return clean.model_copy(update={"digest": store.digest(clean.model_dump(mode="json"))})
+    clean = storage.Result(**payload, digest="", provenance=provenance)
+    return clean.model_copy(update={"digest": storage.digest(clean.model_dump(mode="json"))})
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ def some() -> Callable[[Path], Path]:
 def fill_some(root: Path) -> Path:
     for method in TITLES:
         for seed in seed_list(3):
-            store.write(root, result(method, seed, novel=4))
+            storage.write(root, result(method, seed, novel=4))
     return root
 
 
@@ -143,6 +143,6 @@ def fill(root: Path, count: int, every: int = EVERY) -> None:
             visits=VISITS * (1 + setting // 20),
             evaluate_every=every,
         )
-        path = store.result_path(root, path_result.spec)
+        path = storage.result_path(root, path_result.spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path_result.model_dump_json(indent=1) + "\n")

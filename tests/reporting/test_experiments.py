@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fedbench import experiment, store
-from fedbench.campaign import plan, reproduce, status
+from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.experiment import line_of, load
+from fedbench.experiments import schema as experiment
+from fedbench.experiments.schema import line_of, load
 from fedbench.reporting import tables as forms
+from fedbench.runs.plan import plan, reproduce, status
 
 MINE = """\
 title = "Mine"
@@ -114,7 +115,7 @@ def test_only_what_was_seen_is_called_verified() -> None:
 
 
 def test_reading_imports_no_torch() -> None:
-    code = "import sys; from fedbench.experiment import load; load('table1'); assert 'torch' not in sys.modules"
+    code = "import sys; from fedbench.experiments.schema import load; load('table1'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -286,7 +287,7 @@ def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Pat
     after = status(str(mine), "smoke", results=results)
     assert after.done == 6
     assert after.seconds_left is not None
-    times = {path: path.stat().st_mtime_ns for path in store.files(results)}
+    times = {path: path.stat().st_mtime_ns for path in storage.files(results)}
     next(iter(times)).unlink()
     again = reproduce(str(mine), preset="smoke", jobs=1, results=results, out=out, device="cpu")
     assert len(again.runs) == 6

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fedbench import store
+from fedbench import storage
 from fedbench.reporting import report
 
 pytestmark = pytest.mark.slow
@@ -81,9 +81,9 @@ def page(some: Callable[[Path], Path], make: Any, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("page")
     results = some(folder / "results")
     for seed in (42, 27, 13):
-        store.write(results, make("own", seed, title=NASTY, novel=4, params={"note": NASTY}))
+        storage.write(results, make("own", seed, title=NASTY, novel=4, params={"note": NASTY}))
     failed = make("own", 7, novel=4, params={"note": NASTY}).spec
-    store.write_failure(results, failed, f"{'x' * 400}\nRuntimeError: {NASTY}\n")
+    storage.write_failure(results, failed, f"{'x' * 400}\nRuntimeError: {NASTY}\n")
     (results / "digits" / "own" / "foreign.json").write_text("{}")
     return report(results, folder / "out", figures=1).page.resolve()
 

@@ -17,28 +17,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedbench import store
+from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.experiment import Published
+from fedbench.experiments.schema import Published
 from fedbench.reporting import report
 from fedbench.reporting import tables as forms
 from fedbench.reporting.boards import best_of, boards, communication, difference_table, grids, measures
+from fedbench.reporting.cells import Cell, collect, make_cell, read
 from fedbench.reporting.figures import _spread, curve, draw, on_front, styles
-from fedbench.reporting.runs import Cell, collect, make_cell, read
 from fedbench.reporting.statistics import Pairs, compare, difference, holm, not_worse, p_value, paired, summary
 from fedbench.reporting.tables import Column, Entry, Table
 
-Maker = Callable[..., store.Result]
+Maker = Callable[..., storage.Result]
 
 
-def put(root: Path, *results: store.Result) -> Path:
+def put(root: Path, *results: storage.Result) -> Path:
     for result in results:
-        store.write(root, result)
+        storage.write(root, result)
     return root
 
 
-def cell_of(root: Path, *results: store.Result) -> Cell:
-    return make_cell([read(store.write(root, result)) for result in results], len(results))
+def cell_of(root: Path, *results: storage.Result) -> Cell:
+    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 # ---------------------------------------------------------------- statistics
@@ -141,7 +141,7 @@ def test_not_significantly_worse_and_too_few_pairs(tmp_path: Path, make: Maker) 
 def test_worst_decile_and_spread_over_clients(tmp_path: Path, make: Maker) -> None:
     """Clients at 0, 10, ..., 100 %: the first decile is 10; the variance (2 * (2500 + 1600 + 900 + 400 + 100)) / 10
     = 1100."""
-    run = read(store.write(tmp_path, make(correct=range(11))))
+    run = read(storage.write(tmp_path, make(correct=range(11))))
     assert run.seen.worst_decile == pytest.approx(10)
     assert run.seen.client_sd == pytest.approx(1100**0.5)
     assert (run.seen.client_mean, run.seen.pooled) == (50, 50)
@@ -237,7 +237,7 @@ def test_numbers() -> None:
 def test_seen_and_unseen_client_mean_and_pooled(results: Path) -> None:
     found = {table.name: table for table in grids(boards(collect(results).runs))}
     assert set(found) == {f"accuracy-{m}-{s}" for m in ("client-mean", "pooled") for s in ("seen", "unseen")}
-    runs = [read(path) for path in store.files(results)]
+    runs = [read(path) for path in storage.files(results)]
     pfedhn = [run.unseen.pooled for run in runs if run.spec.method == "pfedhn" and run.unseen]
     row = dict(found["accuracy-pooled-unseen"].rows)["pFedHN"][0]
     assert row.value == pytest.approx(np.mean(pfedhn))
@@ -246,7 +246,7 @@ def test_seen_and_unseen_client_mean_and_pooled(results: Path) -> None:
 
 
 def test_a_missing_seed_is_shown(results: Path) -> None:
-    next(path for path in store.files(results) if "pfedhn" in path.parts).unlink()
+    next(path for path in storage.files(results) if "pfedhn" in path.parts).unlink()
     row = dict(measures(boards(collect(results).runs)[0]).rows)["pFedHN"]
     assert "(n=2 of 3)" in forms.body(row[0], Column(""))
 
@@ -329,9 +329,9 @@ def test_damaged_and_foreign_files_are_named_and_left_out(results: Path, tmp_pat
 
 def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: Path, make: Maker) -> None:
     """Its settings are those of the others, so it has a place in their tables; a damaged record is left out."""
-    store.write_failure(results, make("scaffold", novel=4).spec, "Traceback\nRuntimeError: no luck\n")
-    store.write_failure(results, make("fedavg", seed=99, novel=4).spec, "of a method that has other runs")
-    store.work_path(results, make("local", seed=98).spec, "error").write_text("not a record")
+    storage.write_failure(results, make("scaffold", novel=4).spec, "Traceback\nRuntimeError: no luck\n")
+    storage.write_failure(results, make("fedavg", seed=99, novel=4).spec, "of a method that has other runs")
+    storage.work_path(results, make("local", seed=98).spec, "error").write_text("not a record")
     made = report(results, tmp_path / "out", figures=0)
     row = dict(made.tables[0].rows)["scaffold"][0]
     assert (row.value, row.gap, row.reason) == (None, "failed", "failed: RuntimeError: no luck")
@@ -340,7 +340,7 @@ def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: 
     page = made.page.read_text()
     assert "scaffold, digits, 24 clients, seed 42" in page
     assert "of a method that has other runs" in page
-    for path in store.files(results):
+    for path in storage.files(results):
         path.unlink()
     with pytest.raises(BadInput, match="failed: scaffold: RuntimeError: no luck"):
         report(results, tmp_path / "out")
@@ -350,7 +350,7 @@ def test_a_mean_over_fewer_seeds_says_so_where_the_others_failed(tmp_path: Path,
     """Both methods have two seeds and failed with the third, which no finished run tells of."""
     put(tmp_path / "r", *(make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)))
     for method in ("fedavg", "local"):
-        store.write_failure(tmp_path / "r", make(method, 13).spec, "RuntimeError: boom")
+        storage.write_failure(tmp_path / "r", make(method, 13).spec, "RuntimeError: boom")
     made = report(tmp_path / "r", tmp_path / "out", figures=0)
     text = (made.out / "report.md").read_text()
     assert text.count("(n=2 of 3)") >= 4
@@ -390,11 +390,11 @@ def test_different_torch_is_noted(tmp_path: Path, make: Maker) -> None:
 def test_impossible_numbers_are_named_and_left_out(
     edit: Callable[[Any], None], message: str, tmp_path: Path, make: Maker
 ) -> None:
-    path = store.write(tmp_path / "r", make())
+    path = storage.write(tmp_path / "r", make())
     put(tmp_path / "r", make("local"))
     content = json.loads(path.read_text())
     edit(content)
-    content["digest"] = store.digest(content)
+    content["digest"] = storage.digest(content)
     path.write_text(json.dumps(content))
     made = report(tmp_path / "r", tmp_path / "out", figures=1)
     assert len(made.runs) == 1
@@ -424,7 +424,7 @@ def test_what_the_report_before_had_is_removed(results: Path, tmp_path: Path, ma
     report(results, tmp_path / "out", figures=1)
     (tmp_path / "out" / "tables" / "mine.md").write_text("mine")
     assert (tmp_path / "out" / "tables" / "accuracy-pooled-unseen.md").exists()
-    for path in store.files(results):
+    for path in storage.files(results):
         path.unlink()
     put(results, make("fedavg"), make("local"))
     report(results, tmp_path / "out", figures=0)

@@ -1,0 +1,1 @@
+"""Tables and figures of a paper as data: one TOML file each, and their schema."""

@@ -1,0 +1,151 @@
+"""What `fedbench run` compares: some methods on one data set, at equal effort, over some seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedbench import plugins
+from fedbench.dataset import data_root
+from fedbench.errors import BadInput, canonical, unknown_name
+from fedbench.plugins import Plugin
+from fedbench.runs.job import Job
+from fedbench.runs.presets import PRESETS
+from fedbench.storage.spec import Spec
+
+WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
+ADAPT_VISITS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
+
+    methods: Sequence[str]  # names or files
+    seeds: Sequence[int]
+    dataset: str = "digits"
+    clients: int | None = None
+    partition: str | None = None
+    visits: int = PRESETS["laptop"].visits
+    evaluate_every: int = PRESETS["laptop"].evaluate_every
+    novel_clients: int = 0
+    adapt_visits: int | None = None
+    network: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    device: str = "auto"
+    data_root: Path | None = None
+    results: Path = Path("results")
+    checkpoint_every: float = 120.0
+    keep_models: bool = False
+    keep_state: bool = False
+
+    def jobs(self) -> list[Job]:
+        """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
+        found = [plugins.find_method(text) for text in self.methods]
+        names = [plugin.name for plugin in found]
+        if not names:
+            raise BadInput("no method was named: give at least one, e.g. pfedhn")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadInput(f"the method {twice[0]} was named twice")
+        params = self._params(found)
+        dataset, device = plugins.find_dataset(self.dataset), self._device()
+        clients = self.clients or dataset.cls.clients
+        root = data_root(self.data_root)
+        if clients is None:
+            from fedbench.runs.prepare import load_data
+
+            clients = dataset.cls().default_clients(load_data(dataset.where, root))
+        networks = plugins.parse_networks(self.network or dataset.cls.network, clients)
+        partition = str(plugins.parse_partition(self.partition, dataset.cls))
+        from_file = plugins.partition_plugin(self.partition, dataset.cls).where.endswith(".py")
+        if self.adapt_visits is not None and not self.novel_clients:
+            raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
+        if self.novel_clients >= clients:
+            raise BadInput(f"{self.novel_clients} unseen clients of {clients} leave none to train on: ask for fewer")
+        return [
+            Job(
+                spec=Spec(
+                    method=plugin.name,
+                    params=params[plugin.name],
+                    dataset=dataset.name,
+                    network=str(networks),
+                    partition=partition,
+                    clients=clients,
+                    novel_clients=self.novel_clients,
+                    adapt_visits=(ADAPT_VISITS if self.adapt_visits is None else self.adapt_visits)
+                    if self.novel_clients
+                    else 0,
+                    seed=seed,
+                    visits=self.visits,
+                    evaluate_every=self.evaluate_every,
+                    width=1 if device == "cpu" else WIDTH_ON_GPU,
+                    device="cpu" if device == "cpu" else "cuda",
+                ),
+                method=plugin.where,
+                dataset=dataset.where,
+                data_root=root,
+                results=self.results.resolve(),
+                checkpoint_every=self.checkpoint_every,
+                device=device,
+                partition=str(self.partition) if from_file else "",
+                networks=tuple((p.name, p.where) for p in networks.distinct if p.where.endswith(".py")),
+                keep_models=self.keep_models,
+                keep_state=self.keep_state,
+            )
+            for seed in self.seeds
+            for plugin in found
+        ]
+
+    def _params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
+        settings: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
+        for key, value in self.settings.items():
+            method, _, name = key.partition(".")
+            if method == "all":
+                having = [p.name for p in found if name in {h.name for h in plugins.hyperparameters(p.cls)}]
+                if not having:
+                    raise BadInput(f"all.{name}: none of the methods {', '.join(settings)} has a field {name}")
+            elif canonical(method) not in settings:
+                raise unknown_name("method in this comparison", method, [*settings, "all"])
+            else:
+                having = [canonical(method)]
+            for each in having:
+                if method != "all" or name not in settings[each]:  # what is said of one method goes before
+                    settings[each][name] = value
+        return {plugin.name: plugins.configure(plugin, settings[plugin.name]) for plugin in found}
+
+    def _device(self) -> str:
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
+        if self.device == "cpu":
+            return "cpu"
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        if self.device == "cuda":
+            raise BadInput("--device cuda: PyTorch finds no CUDA device on this machine; use --device cpu or auto")
+        return "cpu"
+
+
+def check_possible(jobs: Sequence[Job]) -> None:
+    """Make every partition and network of `jobs` once, so that an impossible one is refused before anything runs."""
+    from fedbench.runs.prepare import load_data, make_network, make_partition
+
+    for job in {(job.spec.partition, job.spec.clients, job.spec.seed): job for job in jobs}.values():
+        spec = job.spec
+        make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
+        for plugin in plugins.parse_networks(spec.network, spec.clients, dict(job.networks)).distinct:
+            make_network(plugin, load_data(job.dataset, job.data_root))
+
+
+def check_writable(results: Path) -> None:
+    """Raise BadInput where results could not be stored."""
+    from fedbench.storage import WORK, write_bytes
+
+    try:
+        write_bytes(results / WORK / "writable", b"")
+        (results / WORK / "writable").unlink(missing_ok=True)  # another process may look at the same time
+    except OSError as error:
+        raise BadInput(f"results cannot be written to {results}: {error.strerror}; choose another --results") from None

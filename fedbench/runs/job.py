@@ -1,0 +1,279 @@
+"""One run from start to stored result, as a worker process does it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock, Timeout
+
+from fedbench import fast, plugins, storage
+from fedbench.dataset import Dataset
+from fedbench.errors import BadInput
+from fedbench.runs import checkpoint
+from fedbench.runs.prepare import Problem, load_data, prepare
+from fedbench.runs.provenance import checkout, instruction_set, provenance, software
+from fedbench.runs.state import look, state_path, states
+from fedbench.storage.spec import Spec
+from fedbench.training import Engine, Keep, Progress, adapt
+
+PROGRESS_EVERY = 0.5  # seconds between two progress files
+LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
+Ending = Literal["done", "stopped", "busy", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and where its things are. Plug-ins are given as text, so that nothing of them is pickled."""
+
+    spec: Spec
+    method: str  # a name or an absolute file path
+    dataset: str
+    data_root: Path
+    results: Path
+    checkpoint_every: float  # seconds
+    device: str  # "cpu", "cuda:0", ...
+    partition: str = ""  # where the spec's partition is a file: its path, and the settings
+    networks: tuple[tuple[str, str], ...] = ()  # names of networks that are files, and their paths
+    keep_models: bool = False  # store the personal models of the chosen round
+    keep_state: bool = False  # keep the final state, from which a longer run can go on
+
+    @property
+    def total_visits(self) -> int:
+        """All visits of the run, those to unseen clients included."""
+        return self.spec.visits + self.spec.novel_clients * self.spec.adapt_visits
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The code hashes of the partition and the networks that are plug-ins, by name."""
+        found = [plugins.find_network(where) for _, where in self.networks]
+        found += [plugins.partition_plugin(self.partition or self.spec.partition, Dataset)]
+        return {plugin.name: plugin.code for plugin in found if plugin.code}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. `message` is the error of a failed one; `warnings` are worth showing in any case."""
+
+    job: Job
+    ending: Ending
+    message: str = ""
+    details: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def _ctrl_c_left_to(parent: int) -> Iterator[None]:
+    """A worker ignores Ctrl-C and SIGTERM: terminals and schedulers send them to all, and the parent asks by a file."""
+    if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def set_up_torch(device: torch.device) -> None:
+    """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
+    torch.set_num_threads(1)
+    # use_deterministic_algorithms(True), but for its import of the compiler: a second, and 160 MB
+    torch.set_deterministic_debug_mode("error")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
+    """Run `job` to its end, or until `stop_file` exists; never raises. `parent` is the process that makes `stop_file`.
+
+    A job that another process is at ends as `busy`, or is waited for with `wait`.
+    """
+    with _ctrl_c_left_to(parent):
+        if stop_file.exists():
+            return Outcome(job, "stopped")
+        try:
+            job.results.joinpath(storage.WORK).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(storage.work_path(job.results, job.spec, "lock"))
+            while True:
+                try:
+                    with lock.acquire(timeout=LOOK_EVERY if wait else 0):
+                        return _work(job, stop_file)
+                except Timeout:
+                    if not wait:
+                        return Outcome(job, "busy")
+                if stop_file.exists():
+                    return Outcome(job, "stopped")
+        except BadInput as error:
+            storage.write_failure(job.results, job.spec, str(error))
+            return Outcome(job, "failed", str(error))
+        except Exception as error:
+            details = traceback.format_exc()
+            storage.write_failure(job.results, job.spec, details)
+            return Outcome(job, "failed", f"{type(error).__name__}: {error}", details)
+
+
+def _work(job: Job, stop_file: Path) -> Outcome:
+    spec = job.spec
+    if look(job).state == "done":  # another process finished it a moment ago
+        _tidy(job)
+        return Outcome(job, "done")
+    device = torch.device(job.device)
+    set_up_torch(device)
+    checkout()  # now, for a commit that is made while the run goes on is not the one that made it
+    method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
+    networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))
+    problem = prepare(spec, method, dataset, job.data_root, device, networks=networks, partition=job.partition or None)
+    load_data.cache_clear()  # the run has copies of the rows that it needs
+    path = storage.work_path(job.results, spec, "checkpoint")
+    belongs_to = {
+        "family": spec.family,
+        "visits": spec.visits,
+        "code": method.code,
+        "dataset_code": dataset.code,
+        "codes": job.codes,
+        "software": software(),
+        "instruction_set": instruction_set(),
+        "partition": problem.partition.checksum(),
+    }
+    progress, warnings = _begin(job, problem, belongs_to, device)
+    keep = Keep(server=problem.unseen is not None, models=job.keep_models)
+    saved = shown = time.monotonic()
+
+    def save() -> None:
+        try:
+            checkpoint.save(path, progress, belongs_to)
+        except OSError as error:
+            warnings.append(f"no checkpoint could be written to {path}: {error.strerror}; the run went on without")
+
+    def tick(progress: Progress) -> bool:
+        nonlocal saved, shown
+        now = time.monotonic()
+        stop = stop_file.exists()
+        if stop or now - saved >= job.checkpoint_every:
+            save()
+            saved = time.monotonic()
+        if now - shown >= PROGRESS_EVERY:
+            _show(job, progress)
+            shown = now
+        return stop
+
+    def adapting(there: Progress) -> bool:
+        nonlocal shown
+        if time.monotonic() - shown >= PROGRESS_EVERY:
+            _show(job, progress, there.visits)
+            shown = time.monotonic()
+        return stop_file.exists()
+
+    _show(job, progress)
+    unseen = None
+    with fast.kept_memory():
+        if not problem.engine.run(progress, keep, tick):
+            return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
+        if problem.unseen is not None:
+            save()  # adapting has no checkpoints of its own
+            unseen = adapt(progress.best_server, problem.unseen, problem.engine.rounds, adapting)
+            if unseen is None:
+                return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
+    if job.keep_state:
+        try:
+            checkpoint.save(state_path(job, spec.visits), progress, belongs_to)
+        except OSError as error:
+            warnings.append(f"the state could not be kept: {error.strerror}; a longer run will begin anew")
+    models = None
+    if job.keep_models and progress.best_models is not None:
+        made = dict(zip(problem.engine.clients.ids, progress.best_models["models"], strict=True))
+        models = storage.write_models(job.results, spec, made, progress.best_models["embeddings"])
+    payload: dict[str, Any] = {
+        "format": 2,
+        "spec": spec.model_dump(mode="json"),
+        "title": method.cls.title,
+        "code": method.code,
+        "dataset_code": dataset.code,
+        "codes": job.codes,
+        "depends_on_length": method.cls.depends_on_length,
+        "partition": problem.partition.checksum(),
+        "best": progress.best,
+        "earlier": progress.improvements[:-1],
+        "unseen": unseen,
+        "history": progress.history,
+        "models": models and models.model_dump(),
+    }
+    result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
+    storage.write(job.results, result)
+    _tidy(job)
+    if result.diverged:
+        warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
+    return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _begin(job: Job, problem: Problem, belongs_to: dict[str, Any], device: torch.device) -> tuple[Progress, list[str]]:
+    """Where a run begins: at its checkpoint, at the kept state of a shorter run, or at the start; and warnings."""
+    warnings = []
+    path = storage.work_path(job.results, job.spec, "checkpoint")
+    progress, refusal = checkpoint.load(path, belongs_to, device)
+    if refusal:
+        warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
+    if progress is not None and _has_what_is_kept(job, progress):
+        return progress, warnings
+    if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
+        of_any_length = {key: value for key, value in belongs_to.items() if key != "visits"}
+        for visits, state in states(job):
+            if not _can_go_on(problem.engine, visits):
+                continue
+            progress, refusal = checkpoint.load(state, of_any_length, device)
+            if progress is not None and _has_what_is_kept(job, progress):
+                return progress, warnings
+    return problem.engine.start(), warnings
+
+
+def _has_what_is_kept(job: Job, progress: Progress) -> bool:
+    """Whether the models of the chosen round are there, where they are to be stored at the end."""
+    return not job.keep_models or progress.best is None or progress.best_models is not None
+
+
+def _can_go_on(engine: Engine, visits: int) -> bool:
+    """Whether a longer run passes through the end of a run of so many `visits`: a whole round, and an evaluation."""
+    every, size = engine.schedule.evaluate_every, engine.cohort_size
+    return bool(visits % size == 0 and visits // every > (visits - size) // every)
+
+
+def _tidy(job: Job) -> None:
+    """Remove what a finished run has no need of; what cannot be removed does no harm."""
+    work, identity = job.results / storage.WORK, job.spec.identity
+    left = [storage.work_path(job.results, job.spec, suffix) for suffix in ("checkpoint", "progress", "error")]
+    for folder in (work, storage.result_path(job.results, job.spec).parent):
+        left += folder.glob(f"*{identity}.*.partial")  # of processes that were killed while they wrote
+    for path in left:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _show(job: Job, progress: Progress, adapted: int = 0) -> None:
+    """Leave a note of how far the run is, for whoever watches; nothing depends on it.
+
+    Visits to unseen clients, `adapted`, count as visits of the run.
+    """
+    last = progress.history[-1]["val_accuracy"] if progress.history else None
+    best = progress.best["val_accuracy"] if progress.best else None
+    visits = progress.visits + adapted
+    note = {"round": progress.round, "visits": visits, "seconds": progress.seconds, "last": last, "best": best}
+    with contextlib.suppress(OSError):
+        path = storage.work_path(job.results, job.spec, "progress")
+        temporary = path.with_suffix(f".progress.{os.getpid()}.partial")
+        temporary.write_text(json.dumps(note))
+        temporary.replace(path)

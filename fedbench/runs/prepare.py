@@ -1,0 +1,113 @@
+"""From a spec to something an engine can run: data, partition, task, method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from fedbench import plugins
+from fedbench.dataset import Data
+from fedbench.errors import BadInput
+from fedbench.models import Network
+from fedbench.partitions import Partition, split
+from fedbench.plugins import Networks, Plugin
+from fedbench.storage.spec import Spec
+from fedbench.task import Task
+from fedbench.training import Clients, Engine, Schedule, federate
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A run that is ready to go. `unseen` is the engine of the clients that join later, if there are any."""
+
+    spec: Spec
+    partition: Partition
+    engine: Engine
+    unseen: Engine | None
+
+
+@lru_cache(maxsize=1)
+def load_data(where: str, root: Path) -> Data:
+    """The samples of the data set found by `where`, loaded once a process."""
+    data: Data = plugins.find_dataset(where).cls().load(root)
+    return data
+
+
+def image_shape(data: Data) -> tuple[int, int, int]:
+    """Channels, height and width of one image."""
+    channels, height, width = data.images.shape[1:]
+    return channels, height, width
+
+
+def make_network(plugin: Plugin, data: Data) -> Network:
+    """The network for the images of `data`. Raises BadInput where they are too small for its poolings."""
+    made: Network = replace(plugin.cls(image_shape(data), data.classes), name=plugin.name)
+    if any(0 in shape for shape in made.shapes.values()):
+        height, width = image_shape(data)[1:]
+        raise BadInput(f"images of {height} x {width} pixels are too small for the network {plugin.name}: 16 x 16 do")
+    return made
+
+
+@lru_cache(maxsize=2)
+def make_partition(where: str, root: Path, partition: str, clients: int, seed: int) -> Partition:
+    """Who holds which rows. `partition` is a text that finds its kind, by name or file."""
+    dataset, data = plugins.find_dataset(where).cls, load_data(where, root)
+    return split(data, plugins.parse_partition(partition, dataset), clients, seed, dataset.validation_rows)
+
+
+def prepare(
+    spec: Spec,
+    method: Plugin,
+    dataset: Plugin,
+    root: Path,
+    device: torch.device | None = None,
+    *,
+    networks: Networks | None = None,
+    partition: str | None = None,
+) -> Problem:
+    """Everything for the run `spec`. Raises BadInput where the spec cannot be run.
+
+    `networks` and `partition` (a text) stand in for what the spec names where that comes from files.
+    """
+    device = device or torch.device(spec.device)
+    data = load_data(dataset.where, root)
+    trained = spec.clients - spec.novel_clients
+    if trained < 1:
+        raise BadInput(f"{spec.novel_clients} unseen clients of {spec.clients} leave none to train on: ask for fewer")
+    dealt = make_partition(dataset.where, root, partition or spec.partition, spec.clients, spec.seed)
+    networks = networks or plugins.parse_networks(spec.network, spec.clients)
+    built = tuple(make_network(plugin, data) for plugin in networks.distinct)
+    places = networks.places(spec.seed) if len(built) > 1 else ()
+    dtype = DTYPES[spec.dtype]
+
+    def engine(ids: range) -> Engine:
+        images, labels, clients = federate(data, dealt, ids, device, places)
+        tasks = [
+            Task(
+                network=network,
+                networks=built,
+                images=images,
+                labels=labels,
+                mean=torch.tensor(data.mean, dtype=dtype, device=device)[:, None, None],
+                std=torch.tensor(data.std, dtype=dtype, device=device)[:, None, None],
+                clients=trained,
+                classes=data.classes,
+                plain=spec.width > 1,
+            )
+            for network in built
+        ]
+        schedule = Schedule(
+            visits=spec.visits, evaluate_every=spec.evaluate_every, adapt_visits=spec.adapt_visits, width=spec.width
+        )
+        return Engine([plugins.build(method, task, spec.params) for task in tasks], clients, schedule, spec.seed)
+
+    unseen = engine(range(trained, spec.clients)) if spec.novel_clients else None
+    return Problem(spec, dealt, engine(range(trained)), unseen)
+
+
+__all__ = ["Clients", "Problem", "image_shape", "load_data", "make_network", "make_partition", "prepare"]

@@ -1,0 +1,22 @@
+"""How long a comparison is, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How long a comparison is. All presets evaluate on one grid, so that a longer run answers for the shorter ones."""
+
+    visits: int
+    seeds: int
+    evaluate_every: int
+    meaning: str
+
+
+PRESETS = {
+    "smoke": Preset(20, 1, 50, "does it run at all"),
+    "laptop": Preset(1000, 3, 50, "a comparison that can be trusted in its order"),
+    "paper": Preset(5000, 3, 50, "the effort of Shamsian et al. (2021)"),
+}

@@ -1,0 +1,100 @@
+"""Run the spec of a stored result again, and say whether the numbers are the same, or where they first differ."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedbench import plugins, storage
+from fedbench.dataset import data_root
+from fedbench.errors import BadInput, canonical
+from fedbench.runs.job import Job, work
+from fedbench.storage import Result
+
+PARTS = ("partition", "history", "best", "unseen")  # of a result, in the order in which numbers arise
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of running a result again. `place` is where the numbers first differ, e.g. `history.3.val_loss`."""
+
+    equal: bool
+    place: str = ""
+    stored: Any = None
+    found: Any = None
+    notes: tuple[str, ...] = ()  # what else is not as it was: the source, versions
+
+    def __str__(self) -> str:
+        if self.equal:
+            text = "equal: the stored numbers come out again, bit for bit"
+        else:
+            text = f"different: {self.place} is {self.found} and was {self.stored}"
+        return "; ".join([text, *self.notes])
+
+
+def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """Where two results first differ, times aside: the dotted place and both values; None where they are equal."""
+    if isinstance(stored, dict) and isinstance(found, dict):
+        for key in [*stored, *(key for key in found if key not in stored)]:
+            inside = first_difference(stored.get(key), found.get(key), f"{place}.{key}".lstrip("."))
+            if inside and key != "seconds":
+                return inside
+        return None
+    if isinstance(stored, list) and isinstance(found, list):
+        for i, (a, b) in enumerate(zip(stored, found, strict=False)):
+            inside = first_difference(a, b, f"{place}.{i}")
+            if inside:
+                return inside
+        return None if len(stored) == len(found) else (f"the length of {place}", len(stored), len(found))
+    not_a_number = stored != stored and found != found  # which is what both losses are where training diverged
+    return None if stored == found or not_a_number else (place, stored, found)
+
+
+def verify(
+    path: Path, *, method: str | None = None, dataset: str | None = None, data_folder: Path | None = None
+) -> Verdict:
+    """Run the spec of the result at `path` again and compare.
+
+    `method` and `dataset` are the files of plug-ins that are not found by name; `data_folder` is where data sets lie.
+    Raises BadInput for a file that is no result, and for a result that cannot be made here.
+    """
+    stored = storage.read(path)
+    spec = stored.spec
+    for kind, name, text in (("method", spec.method, method), ("data set", spec.dataset, dataset)):
+        if text is not None and canonical(text if not text.endswith(".py") else Path(text).stem) != name:
+            raise BadInput(f"{path} is a run of the {kind} {name!r}, and {text} is another one")
+    plugin = plugins.find_method(method or spec.method)
+    with tempfile.TemporaryDirectory(prefix="fedbench-verify-") as folder:
+        again = Job(
+            spec=spec,
+            method=plugin.where,
+            dataset=plugins.find_dataset(dataset or spec.dataset).where,
+            data_root=data_root(data_folder),
+            results=Path(folder),
+            checkpoint_every=float("inf"),
+            device=spec.device,
+        )
+        outcome = work(again, Path(folder) / "stop", os.getpid(), wait=True)
+        if outcome.ending != "done":
+            raise BadInput(f"{path} cannot be made again: {outcome.message}")
+        found = storage.read(storage.result_path(again.results, spec))
+    was, is_ = ({part: result.model_dump(mode="json")[part] for part in PARTS} for result in (stored, found))
+    difference = first_difference(was, is_)
+    if difference is None:
+        return Verdict(True, notes=_notes(stored, found))
+    place, before, after = difference
+    return Verdict(False, place, before, after, _notes(stored, found))
+
+
+def _notes(stored: Result, found: Result) -> tuple[str, ...]:
+    """What is not as it was when the result was stored."""
+    notes = [] if stored.code == found.code else ["the method's source is not that of the stored run"]
+    if stored.dataset_code not in (found.dataset_code, None):
+        notes.append("the data set's source is not that of the stored run")
+    was, is_ = (result.provenance.get("software") for result in (stored, found))
+    if isinstance(was, dict) and isinstance(is_, dict):
+        notes += [f"{name} is {is_[name]} and was {was.get(name)}" for name in is_ if is_[name] != was.get(name)]
+    return tuple(notes)

@@ -1,0 +1,50 @@
+"""What is kept on disk: the spec of a run, its result, the files, and data frames made from them."""
+
+from fedbench.storage.disk import (
+    WORK,
+    files,
+    read,
+    read_failure,
+    replacing,
+    result_path,
+    work_path,
+    write,
+    write_bytes,
+    write_failure,
+)
+from fedbench.storage.frame import load_results
+from fedbench.storage.index import heads
+from fedbench.storage.models import models_path, read_models, write_models
+from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
+from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
+
+__all__ = [
+    "SEEDS",
+    "WORK",
+    "Best",
+    "Failure",
+    "HistoryRow",
+    "Models",
+    "Result",
+    "Row",
+    "Scalar",
+    "Spec",
+    "TestScores",
+    "Unseen",
+    "digest",
+    "files",
+    "heads",
+    "load_results",
+    "models_path",
+    "read",
+    "read_failure",
+    "read_models",
+    "replacing",
+    "result_path",
+    "seed_list",
+    "work_path",
+    "write",
+    "write_bytes",
+    "write_failure",
+    "write_models",
+]

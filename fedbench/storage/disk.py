@@ -1,0 +1,111 @@
+"""Results on disk: one JSON file a run, complete or absent, and read without executing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from fedbench.errors import BadInput
+from fedbench.storage.spec import Spec
+
+if TYPE_CHECKING:
+    pass
+
+from fedbench.storage.schema import Failure, Result, digest
+
+NEWLINE = re.compile(r"\n\s+")
+WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
+
+
+def result_path(root: Path, spec: Spec) -> Path:
+    """Where the result of `spec` belongs."""
+    return root / spec.dataset / spec.method / f"{spec.identity}.json"
+
+
+def work_path(root: Path, spec: Spec, suffix: str) -> Path:
+    """A file of a run in the making: `suffix` is lock, checkpoint, progress or error."""
+    return root / WORK / f"{spec.identity}.{suffix}"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` at the end.
+
+    Whatever happens, the file at `path` is the old one or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # not by `tempfile`, whose files only their owner may read: results are shared
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, all of it or nothing."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write(root: Path, result: Result) -> Path:
+    """Store `result`; its path."""
+    path = result_path(root, result.spec)
+    text = json.dumps(result.model_dump(mode="json"), indent=1)
+    # a list of numbers on one line: a file of many clients stays readable
+    text = re.sub(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]", lambda found: f"[{re.sub(NEWLINE, ' ', found[1])}]", text)
+    write_bytes(path, f"{text}\n".encode())
+    return path
+
+
+def read(path: Path) -> Result:
+    """The result at `path`. Raises BadInput for a file that is no complete result."""
+    try:
+        result = Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise BadInput(f"{path} is not a fedbench result: {where}: {problem['msg'].lower()}") from None
+    if digest(result.model_dump(mode="json")) != result.digest:
+        raise BadInput(f"{path} is damaged or was edited: its numbers do not match its digest")
+    return result
+
+
+def write_failure(root: Path, spec: Spec, details: str) -> None:
+    """Keep why the run `spec` failed, until it succeeds; a folder that cannot be written to keeps nothing."""
+    failure = Failure(spec=spec, details=details)
+    with contextlib.suppress(OSError):
+        write_bytes(work_path(root, spec, "error"), (failure.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_failure(path: Path) -> Failure:
+    """The failure at `path`. Raises BadInput for another file."""
+    try:
+        return Failure.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise BadInput(f"{path} is not the record of a failed run") from None
+
+
+def files(root: Path) -> Iterator[Path]:
+    """All result files under `root` (or `root` itself, if it is a file), sorted."""
+    if root.is_file():
+        yield root
+        return
+    if not root.is_dir():
+        raise BadInput(f"there are no results in {root}: there is no such folder")
+    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts)

@@ -1,0 +1,64 @@
+"""Results as a tidy pandas frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedbench.storage.spec import Scalar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from fedbench.storage.disk import files, read
+from fedbench.storage.schema import Result
+
+
+def load_results(path: str | Path = "results", level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
+    """Results as a tidy pandas frame.
+
+    `path` is a results folder or one file. A row is a run (`runs`), a client of a run (`clients`: test accuracy at the
+    round that validation chose, unseen clients included), or a look at the validation data (`history`). Accuracies are
+    0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed; the method's
+    hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for file in files(Path(path)):
+        result = read(file)
+        spec = result.spec.model_dump(exclude={"params"})
+        params: dict[str, Scalar] = {f"param.{name}": value for name, value in result.spec.params.items()}
+        run = {"identity": result.spec.identity, "title": result.title, **spec}
+        if level == "runs":
+            rows.append({**run, **_summary(result), **params})
+        elif level == "history":
+            rows += [{**run, **row.model_dump(), **params} for row in result.history]
+        else:
+            for seen, best in ((True, result.best), (False, result.unseen and result.unseen.best)):
+                first = 0 if seen else result.spec.clients - result.spec.novel_clients
+                for place, accuracy in enumerate(best.client_accuracy if best else []):
+                    measured = {"accuracy": accuracy, "samples": best.test.total[place] if best else 0}
+                    rows.append({**run, "client": first + place, "seen": seen, **measured, **params})
+    return pd.DataFrame(rows)
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    import numpy as np
+
+    best, last = result.best, result.last
+    return {
+        "accuracy": best.accuracy,
+        "client_mean": best.client_mean,
+        "worst_decile": float(np.quantile(best.client_accuracy, 0.1)),
+        "client_std": float(np.std(best.client_accuracy)),
+        "unseen_accuracy": result.unseen.best.accuracy if result.unseen else None,
+        "unseen_client_mean": result.unseen.best.client_mean if result.unseen else None,
+        "best_round": best.round,
+        "best_visits": best.visits,
+        "val_accuracy": best.val_accuracy,
+        "bytes_per_visit": (last.bytes_down + last.bytes_up) / max(1, last.visits),
+        "bytes": last.bytes_down + last.bytes_up + last.bytes_welcome,
+        "steps": last.steps,
+        "seconds": last.seconds,
+    }

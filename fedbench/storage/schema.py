@@ -1,0 +1,214 @@
+"""The form of a result: what a run leaves behind, checked on reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fedbench.errors import BadInput
+from fedbench.storage.spec import Spec
+
+if TYPE_CHECKING:
+    pass
+
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class TestScores(BaseModel):
+    """Per-client test results, in the order of the clients."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    correct: list[int]
+    total: list[int] = Field(min_length=1)
+    loss: list[float]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not len(self.correct) == len(self.total) == len(self.loss):
+            raise ValueError("correct, total and loss must have one value for each client")
+        if not all(0 <= c <= t and t > 0 for c, t in zip(self.correct, self.total, strict=True)):
+            raise ValueError("a client has at least one test row, and none or up to all of them are correct")
+        return self
+
+
+class Row(BaseModel):
+    """What was measured at one look at the validation data. A run that diverged has losses that are no numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    round: Count
+    visits: Count
+    steps: Count  # gradient steps on clients, all together
+    gradients: Count | None = None  # gradient evaluations of all visits, in batches; None in files of format 1
+    personalize_gradients: Count | None = None  # those that made the personal models of all clients at this look
+    bytes_down: Count  # messages to clients
+    bytes_up: Count  # uploads from clients
+    bytes_welcome: Count  # what clients were sent once, when they joined
+    train_loss: float  # of the personal models, on one batch of each client
+    val_loss: float  # mean over clients
+    val_accuracy: Share  # pooled over samples: what chooses the round
+    val_client_mean: Share  # mean over clients
+
+
+class HistoryRow(Row):
+    """A row of the history; seconds count the run's own time, whatever number of times it was interrupted."""
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Best(Row):
+    """The round that validation chose, and the test rows, which were read at that round."""
+
+    test: TestScores
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy pooled over samples, 0 .. 1."""
+        return sum(self.test.correct) / sum(self.test.total)
+
+    @property
+    def client_accuracy(self) -> list[float]:
+        """Each client's test accuracy, 0 .. 1."""
+        return [c / t for c, t in zip(self.test.correct, self.test.total, strict=True)]
+
+    @property
+    def client_mean(self) -> float:
+        """The mean of the clients' test accuracies, 0 .. 1."""
+        return sum(self.client_accuracy) / len(self.client_accuracy)
+
+
+class Unseen(BaseModel):
+    """Clients that were held out of training: the history of their adaptation, and its best look on validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    best: Best
+    earlier: list[Best] | None = None  # as in Result
+    history: list[HistoryRow]
+
+
+class Models(BaseModel):
+    """The personal models of the chosen round, kept in a file beside the result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Annotated[str, Field(pattern=r"^[0-9a-f]{16}\.safetensors$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Result(BaseModel):
+    """One finished run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1, 2] = 2
+    spec: Spec
+    title: str  # of the method
+    code: str  # hash of the method's source
+    dataset_code: str | None = None  # hash of the data set's source
+    codes: dict[str, str] = {}  # hashes of the sources of a partition and of networks that are plug-ins, by name
+    depends_on_length: bool = False  # the beginning of this run is not a shorter run
+    partition: str  # checksum of who holds which rows
+    best: Best
+    earlier: list[Best] | None = None  # what was best before, in order; None in files of format 1
+    unseen: Unseen | None = None
+    history: list[HistoryRow] = Field(min_length=1)
+    models: Models | None = None
+    digest: str  # of the numbers: see `digest`
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not isinstance(self.provenance.get("software", {}), dict):
+            raise ValueError("the software of the provenance must be a table of versions")
+        novel = self.spec.novel_clients
+        for best, clients in ((self.best, self.spec.clients - novel), (self.unseen and self.unseen.best, novel)):
+            if best and len(best.test.total) != clients:
+                raise ValueError(f"test scores of {len(best.test.total)} clients, where the spec has {clients}")
+        return self
+
+    def at(self, visits: int) -> Result:
+        """The result that a run of so many `visits` would have stored, to the bit.
+
+        Its seconds are those of this run until then, its provenance names this run as `cut_from`. Raises BadInput
+        where that cannot be known: beyond the end, off the grid of evaluations, for a method that depends on the
+        length of the run, where unseen clients joined at the end, and for files of format 1.
+        """
+        if visits == self.spec.visits:
+            return self
+        at = f"the run {self.spec.identity} of {self.spec.method} cannot be cut at {visits} visits: "
+        if self.depends_on_length:
+            raise BadInput(at + "its method depends on the length of the run; run it for that length")
+        if self.unseen is not None:
+            raise BadInput(at + "its unseen clients joined at the end; run it for that length")
+        if self.earlier is None:
+            raise BadInput(at + "its file is of an older format, without the scores on the way; run it again")
+        place = next((i for i, row in enumerate(self.history) if row.visits == visits), None)
+        if place is None:
+            grid = [row.visits for row in self.history]
+            raise BadInput(at + f"it was evaluated at {grid[0]}, {grid[1]}, ..., {grid[-1]}; name one of these")
+        reached = [best for best in (*self.earlier, self.best) if best.visits <= visits]
+        cut = self.model_copy(
+            update={
+                "spec": self.spec.model_copy(update={"visits": visits}),
+                "best": reached[-1],
+                "earlier": reached[:-1],
+                "history": self.history[: place + 1],
+                "models": None,
+                "provenance": {**self.provenance, "cut_from": self.spec.identity},
+            }
+        )
+        return cut.model_copy(update={"digest": digest(cut.model_dump(mode="json"))})
+
+    @property
+    def last(self) -> HistoryRow:
+        """The end of the run."""
+        return self.history[-1]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run ended with a loss that is no number."""
+        return not (math.isfinite(self.last.val_loss) and math.isfinite(self.last.train_loss))
+
+
+# what the digest leaves out: times and machines, hashes of sources, and what depends on options that change no number
+NO_NUMBERS = frozenset({"seconds", "provenance", "dataset_code", "codes", "depends_on_length", "models", "digest"})
+LATER = frozenset({"gradients", "personalize_gradients", "earlier"})  # keys that files of format 1 do not have
+
+
+def digest(payload: dict[str, Any]) -> str:
+    """SHA-256 of a result's numbers, its spec and its code: all but what NO_NUMBERS names."""
+    return hashlib.sha256(json.dumps(_timeless(payload), sort_keys=True).encode()).hexdigest()
+
+
+def _timeless(value: Any) -> Any:
+    # most values are numbers, which are not worth a call
+    if isinstance(value, dict):
+        return {
+            k: _timeless(v) if isinstance(v, (dict, list)) else v
+            for k, v in value.items()
+            if k not in NO_NUMBERS and not (v is None and k in LATER)
+        }
+    return [_timeless(v) if isinstance(v, (dict, list)) else v for v in value]
+
+
+class Failure(BaseModel):
+    """A run that ended with an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: Spec
+    details: str  # the traceback, or one sentence
+
+    @property
+    def message(self) -> str:
+        """The last line of the details."""
+        lines = self.details.strip().splitlines()
+        return lines[-1] if lines else "an error without a message"

@@ -1,0 +1,230 @@
+"""Files that come from others are read without executing anything, and their names lead nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import fedbench
+from fedbench import plugins, storage
+from fedbench.errors import BadInput
+from fedbench.plugins import find_network, parse_partition
+from fedbench.storage.spec import Spec
+
+ROOT = Path(fedbench.__file__).resolve().parent.parent
+SOURCES = [path for folder in ("fedbench", "methods", "datasets") for path in sorted((ROOT / folder).rglob("*.py"))]
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "jsonpickle", "yaml"}
+FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_CALLS = {"os.system", "os.popen", "joblib.load", "pd.read_pickle", "pandas.read_pickle", "tempfile.mktemp"}
+MUST_SAY = {  # a call, and the argument that makes it safe
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+}
+
+
+def dangers(source: str) -> Iterator[str]:
+    """What a piece of source does that could run what a file says; a line each."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (f"import {a.name}" for a in node.names if a.name.split(".")[0] in FORBIDDEN_MODULES)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FORBIDDEN_MODULES:
+            yield f"from {node.module} import"
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            said = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+            if name in FORBIDDEN_NAMES or name in FORBIDDEN_CALLS:
+                yield f"{name}()"
+            if name in MUST_SAY and said.get(MUST_SAY[name][0]) is not MUST_SAY[name][1]:
+                yield f"{name}() without {MUST_SAY[name][0]}={MUST_SAY[name][1]}"
+            if said.get("shell"):
+                yield f"{name}() with a shell"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_nothing_executes_what_a_file_says(path: Path) -> None:
+    assert list(dangers(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval('1')",
+        "exec(text)",
+        "import pickle",
+        "from dill import load",
+        "import torch\ntorch.load(path)",
+        "import torch\ntorch.load(path, weights_only=False)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(text, shell=True)",
+        "pd.read_pickle(path)",
+    ],
+)
+def test_the_scan_bites(source: str) -> None:
+    assert list(dangers(source))
+
+
+def test_the_scan_sees_all_of_the_package() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in SOURCES}
+    assert {
+        "fedbench/runs/checkpoint.py",
+        "fedbench/storage/disk.py",
+        "methods/fedavg.py",
+        "datasets/digits.py",
+    } <= names
+
+
+# ---------- results of strangers
+
+SPEC: dict[str, Any] = {
+    "method": "fedavg",
+    "params": {"local.lr": 0.005},
+    "dataset": "digits",
+    "network": "mlp-digits",
+    "partition": "classes:per_client=2",
+    "clients": 2,
+    "seed": 1,
+    "visits": 4,
+    "evaluate_every": 2,
+}
+ROW = {
+    "round": 1,
+    "visits": 4,
+    "steps": 4,
+    "bytes_down": 8,
+    "bytes_up": 8,
+    "bytes_welcome": 0,
+    "train_loss": 1.0,
+    "val_loss": 1.0,
+    "val_accuracy": 0.5,
+    "val_client_mean": 0.5,
+}
+TEST = {"correct": [1, 2], "total": [2, 3], "loss": [0.5, 0.5]}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    """A result with a digest that fits, as a stranger would send it."""
+    payload: dict[str, Any] = {
+        "format": 1,
+        "spec": Spec(**SPEC).model_dump(mode="json"),
+        "title": "FedAvg",
+        "code": "0" * 16,
+        "partition": "0",
+        "best": {**ROW, "test": TEST},
+        "unseen": None,
+        "history": [{**ROW, "seconds": 1.0}],
+        **changes,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**payload, "digest": storage.digest(payload), "provenance": {}}))
+    return path
+
+
+HOSTILE = [
+    "../../etc/passwd",
+    "..",
+    ".",
+    "",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "C:\\windows",
+    "a.b",
+    "a\n",
+    "a\x00",
+    "-rf",
+    "~",
+    "$HOME",
+    "é",
+    "a" * 81,
+]
+
+
+def test_an_honest_result_is_read(tmp_path: Path) -> None:
+    assert storage.read(write(tmp_path / "digits" / "fedavg" / "x.json")).best.accuracy == 0.6
+    assert len(storage.load_results(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("field", ["method", "dataset"])
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+def test_a_result_whose_names_could_leave_their_folder_is_refused(field: str, name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "digits" / "fedavg" / "x.json", spec={**Spec(**SPEC).model_dump(mode="json"), field: name})
+    with pytest.raises(BadInput, match=rf"is not a fedbench result: spec\.{field}"):
+        storage.read(path)
+    with pytest.raises(BadInput):
+        storage.load_results(tmp_path)
+    with pytest.raises(ValidationError):
+        Spec(**{**SPEC, field: name})
+
+
+def test_paths_of_a_spec_stay_in_the_results_folder(tmp_path: Path) -> None:
+    spec = Spec(**{**SPEC, "method": "a-0-b", "network": "../../x", "partition": "../../y"})
+    for path in (storage.result_path(tmp_path, spec), storage.work_path(tmp_path, spec, "checkpoint")):
+        assert path.resolve().is_relative_to(tmp_path.resolve())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"history": []},
+        {"history": [{**ROW, "seconds": "rm -rf /"}]},
+        {"best": {**ROW, "test": {**TEST, "correct": ["__import__('os')"]}}},
+        {"title": ["FedAvg"]},
+        {"format": 3},
+        {"extra": 1},
+    ],
+    ids=["no-history", "text-for-a-number", "code-for-a-number", "list-for-a-text", "other-format", "more-than-known"],
+)
+def test_a_result_of_another_form_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not a fedbench result"):
+        storage.read(write(tmp_path / "x.json", **changes))
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        {"correct": [1, 2], "total": [0, 0], "loss": [0.5, 0.5]},
+        {"correct": [], "total": [], "loss": []},
+        {"correct": [1], "total": [2, 3], "loss": [0.5, 0.5]},
+        {"correct": [9, 2], "total": [2, 3], "loss": [0.5, 0.5]},
+        {"correct": [-1, 2], "total": [2, 3], "loss": [0.5, 0.5]},
+    ],
+    ids=["no-samples", "no-clients", "other-lengths", "more-than-all", "less-than-none"],
+)
+def test_impossible_scores_are_refused(test: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not a fedbench result"):
+        storage.read(write(tmp_path / "x.json", best={**ROW, "test": test}))
+
+
+def test_a_result_that_was_edited_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json")
+    path.write_text(path.read_text().replace('"val_accuracy": 0.5', '"val_accuracy": 0.9'))
+    with pytest.raises(BadInput, match="its numbers do not match its digest"):
+        storage.read(path)
+
+
+CODE = "__import__('os').system('touch bitten')"
+
+
+def test_text_that_looks_like_code_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions, networks, hyperparameters and names are parsed, never evaluated."""
+    monkeypatch.chdir(tmp_path)
+    dataset, fedavg = plugins.find_dataset("digits").cls, plugins.find_method("fedavg")
+    for refuse in (
+        lambda: parse_partition(f"classes:per_client={CODE}", dataset),
+        lambda: parse_partition(CODE, dataset),
+        lambda: find_network(CODE),
+        lambda: plugins.configure(fedavg, {"local.lr": CODE}),
+        lambda: plugins.configure(fedavg, {CODE: "1"}),
+        lambda: plugins.find_method(CODE),
+    ):
+        with pytest.raises(BadInput):
+            refuse()
+    assert not (tmp_path / "bitten").exists()
