@@ -50,7 +50,7 @@ class Rungs:
         be halved so often.
         """
         found = re.fullmatch(r"\s*(\d{1,9})\s*(?:\.\.\s*(\d{1,9})\s*)?", text)
-        if not found or int(found[1]) < 1:
+        if not found or not 1 <= int(found[1]) <= int(found[2] or found[1]):
             raise BadInput(f"--visits {text}: write LOW..HIGH, e.g. 200..1600, or one number")
         low, high = int(found[1]), int(found[2] or found[1])
         visits = [low]
