@@ -211,7 +211,7 @@ def reproduce(
     from rich.console import Console
 
     from fedbench.experiments.schema import load
-    from fedbench.reporting.report import experiment_report
+    from fedbench.reporting.compose import experiment_report
     from fedbench.runs.plan import plan
 
     root, results = None if data_root is None else Path(data_root), Path(results)
