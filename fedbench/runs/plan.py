@@ -170,7 +170,7 @@ def reproduce(
     from joblib import cpu_count  # those that this process may use
     from rich.console import Console
 
-    from fedbench.reporting.report import experiment_report
+    from fedbench.reporting.compose import experiment_report
     from fedbench.runs import pool
     from fedbench.runs.comparison import check_writable
     from fedbench.runs.display import Display
