@@ -66,7 +66,7 @@ def test_the_code_of_imported_plugins_belongs_to_the_hash(
 
 def test_relative_imports_are_those_of_siblings() -> None:
     source = ast.parse("from .pfedhn import Hypernetwork\nfrom . import local\nfrom ..tree import Tree")
-    found = fingerprint._plugins_imported(source, "fedbench.methods.mine")
+    found = fingerprint._plugins_imported(source, "fedbench.methods.mine", "fedbench.methods")
     assert found == {"fedbench.methods.pfedhn", "fedbench.methods.local"}
 
 
