@@ -49,7 +49,7 @@ def _fields(
         raise BadInput(
             f"the hyperparameters {prefix}* are a {cls.__name__} in a {cls.__name__}: nest no group in itself"
         )
-    hints = evaluated(cls)
+    hints = field_hints(cls)
     for field in dataclasses.fields(cls):
         if field.name == "task" and not within:
             continue
@@ -83,13 +83,17 @@ def _default(cls: type[Any], field: dataclasses.Field[Any]) -> Any:
         return field.default_factory()
 
 
-def evaluated(cls: type[Any]) -> dict[str, Any]:
+def field_hints(cls: type[Any]) -> dict[str, Any]:
     """The annotations of a dataclass, evaluated. Raises BadInput, naming the field, where one cannot be."""
     try:
         return typing.get_type_hints(cls, include_extras=True)
     except Exception:
+        fields = {field.name for field in dataclasses.fields(cls)}
         for owner in reversed(cls.__mro__):
-            for name, annotation in vars(owner).get("__annotations__", {}).items():
+            written: dict[str, Any] = vars(owner).get("__annotations__", {})
+            for name, annotation in written.items():
+                if name not in fields:
+                    continue
                 alone = SimpleNamespace(__annotations__={name: annotation})
                 variables = vars(sys.modules.get(owner.__module__, typing))
                 with guarded(f"the annotation of {owner.__name__}.{name}{line_of(owner, name)}", "cannot be read"):
@@ -146,7 +150,7 @@ def _validated(plugin: Plugin, params: Mapping[str, object]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {})
         place[last] = value
-    hints = evaluated(plugin.cls)
+    hints = field_hints(plugin.cls)
     values = {}
     for name, value in nested.items():
         where = f"the hyperparameter {name} of {plugin.name}{line_of(plugin.cls, name)}"

@@ -80,7 +80,7 @@ def test_every_constant_belongs_to_the_hash(one: str, other: str) -> None:
     ("line", "message"),
     [
         ("    sizes: tuple[int, ...] = (1, 2)", "the hyperparameter sizes is a tuple: use a number"),
-        ("    rate: Unknown = 1", "an annotation of Mine cannot be read at run time: name 'Unknown' is not defined"),
+        ("    rate: Unknown = 1", "cannot be read: NameError: name 'Unknown' is not defined"),
     ],
 )
 def test_a_hyperparameter_that_cannot_be_stored_is_refused(line: str, message: str, tmp_path: Path) -> None:
