@@ -94,7 +94,9 @@ def run(
     like; the same command goes on where it stopped.
     """
     from fedbench import api
-    from fedbench.runs.comparison import Comparison
+
+    api.announce(methods, dataset, out)
+    from fedbench.runs.comparison import Comparison  # with torch
 
     if seeds is not None and seed_count is not None:
         raise BadInput("--seeds and --seed-count were both given: give the list or the count")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedbench import plugins
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
+from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
 from fedbench.storage.spec import Spec, seed_list
@@ -23,8 +25,9 @@ MOST_SEEDS = 1000
 class Comparison:
     """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
 
-    methods: str | Sequence[str] = "all"  # names or files; a text has commas between them, "all" is every known one
-    dataset: str = "digits"
+    # names, files or classes; a text has commas between them, and "all" is every method that has a name
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all"
+    dataset: str | type[Any] = "digits"
     seeds: int | Sequence[int] | None = None  # a count or a list
     preset: str = "laptop"
     clients: int | None = None
@@ -47,9 +50,9 @@ class Comparison:
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         preset = PRESETS[self.preset]
-        found = self._methods()
+        found = self.found()
         params = self._params(found)
-        dataset, device = plugins.find_dataset(self.dataset), self._device()
+        dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
         root = data_root(self.data_root)
         if clients is None:
@@ -97,19 +100,22 @@ class Comparison:
             for plugin in found
         ]
 
-    def _methods(self) -> list[Plugin]:
-        texts = self.methods.split(",") if isinstance(self.methods, str) else self.methods
-        texts = [text.strip() for text in texts if text.strip()]
+    def found(self) -> list[Plugin]:
+        """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
+        methods = self.methods.split(",") if isinstance(self.methods, str) else self.methods
+        methods = [methods] if isinstance(methods, type) else methods
+        texts = [text_of("method", method).strip() for method in methods]
+        texts = [text for text in texts if text]
         named = [plugins.find_method(text) for text in texts if text.lower() != "all"]
         names = [plugin.name for plugin in named]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise BadInput(f"the method {twice[0]} was named twice")
         everything = plugins.names("method") if len(named) < len(texts) else []
-        found = [plugins.find_method(name) for name in everything if name not in names] + named
-        if not found:
+        made = [plugins.find_method(name) for name in everything if name not in names] + named
+        if not made:
             raise BadInput("no method was named: give at least one, e.g. pfedhn")
-        return found
+        return made
 
     def _seeds(self) -> list[int]:
         if self.seeds is None:

@@ -175,7 +175,7 @@ class Tuning:
 
     def searches(self) -> list[Search]:
         """Every method's points. Raises BadInput for a search that cannot be."""
-        found = [plugins.find_method(text) for text in self.comparison.methods]
+        found = self.comparison.found()
         changes: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
         for key, text in self.search.items():
             method, _, name = key.partition(".")
