@@ -132,6 +132,7 @@ def run(
     from fedbench import plugins
     from fedbench.errors import unknown_name
     from fedbench.runs.comparison import Comparison, check_possible
+    from fedbench.runs.pool import split_done
     from fedbench.runs.presets import PRESETS
     from fedbench.storage.spec import seed_list
 
@@ -161,7 +162,7 @@ def run(
         results=results,
         checkpoint_every=checkpoint_every,
     ).jobs()
-    check_possible(plan)
+    check_possible(split_done(plan)[1])
     processes = min(jobs or cpu_count(), len(plan))
     if dry_run:
         from fedbench.runs.estimate import show_plan
