@@ -154,10 +154,12 @@ def announce(methods: object, dataset: object, console: Console) -> None:
 def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
     """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
     from fedbench.runs.comparison import check_possible
+    from fedbench.runs.pool import split_done
 
     plan = comparison.jobs()
-    check_possible(plan)
-    scores = Scores(plan, _execute(plan, jobs, console or new_console()))
+    done, todo = split_done(plan)
+    check_possible(todo)
+    scores = Scores(plan, _execute(done, todo, jobs, console or new_console()))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
@@ -167,9 +169,10 @@ def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | 
     """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.comparison import check_possible
     from fedbench.runs.estimate import show_plan
+    from fedbench.runs.pool import split_done
 
     plan = comparison.jobs()
-    check_possible(plan)
+    check_possible(split_done(plan)[1])
     show_plan(plan, _processes(plan, jobs), console or new_console())
 
 
@@ -191,16 +194,16 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
-def _execute(plan: Sequence[Job], jobs: int | None, console: Console) -> list[Outcome]:
-    """Run what is missing of `plan`, with progress on `console`."""
+def _execute(done: Sequence[Job], todo: Sequence[Job], jobs: int | None, console: Console) -> list[Outcome]:
+    """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
     from fedbench.runs import pool
     from fedbench.runs.comparison import check_writable
     from fedbench.runs.display import Display
 
-    done, todo = pool.split_done(plan)
     processes = _processes(todo, jobs)
     if todo:
         check_writable(todo[0].results)
+    plan = [*done, *todo]
     console.print(f"{len(done)} of {len(plan)} runs are done already, in {plan[0].results}", markup=False)
     with _torch_as_it_was(), Display(todo, console) as display:
         return pool.run(todo, processes, display.progress, display.outcome)
@@ -256,6 +259,7 @@ def reproduce(
     from fedbench.experiments.schema import load
     from fedbench.reporting.compose import experiment_report
     from fedbench.runs.plan import plan
+    from fedbench.runs.pool import split_done
 
     root, results = None if data_root is None else Path(data_root), Path(results)
     made = plan(load(name), preset, data_root=root, results=results, device=device, check_data=run)
@@ -266,7 +270,7 @@ def reproduce(
     if run:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
-        outcomes = _execute(everything, jobs, console)
+        outcomes = _execute(*split_done(everything), jobs, console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
     return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)

@@ -19,6 +19,7 @@ from fedbench.storage.spec import Spec, seed_list
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
 MOST_SEEDS = 1000
+SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,14 +163,25 @@ class Comparison:
 
 
 def check_possible(jobs: Sequence[Job]) -> None:
-    """Make every partition and network of `jobs` once, so that an impossible one is refused before anything runs."""
+    """Make every network and partition of `jobs` once, so that an impossible one is refused before anything runs.
+
+    Give it the jobs that are to be done. Of a setting with very many seeds the first are tried: it is the setting that
+    is impossible, hardly ever the seed, and a run for which it is fails alone.
+    """
     from fedbench.runs.prepare import load_data, make_network, make_partition
 
-    for job in {(job.spec.partition, job.spec.clients, job.spec.seed): job for job in jobs}.values():
+    settings: dict[tuple[object, ...], dict[int, Job]] = {}
+    for job in jobs:
         spec = job.spec
-        make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
-        for plugin in plugins.parse_networks(spec.network, spec.clients, dict(job.networks)).distinct:
+        setting = (job.dataset, job.data_root, job.partition or spec.partition, spec.clients)
+        settings.setdefault((*setting, spec.network, job.networks), {}).setdefault(spec.seed, job)
+    for by_seed in settings.values():
+        job = next(iter(by_seed.values()))
+        for plugin in plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks)).distinct:
             make_network(plugin, load_data(job.dataset, job.data_root))
+        for job in list(by_seed.values())[:SEEDS_TRIED]:
+            spec = job.spec
+            make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
 
 
 def check_writable(results: Path) -> None:

@@ -27,7 +27,7 @@ from fedbench.plugins.finding import Plugin
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs import pool
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.job import Job, Outcome
+from fedbench.runs.job import Job, Note, Outcome
 from fedbench.runs.state import look, state_path
 from fedbench.storage import write_bytes
 
@@ -134,7 +134,7 @@ class Tuning:
     def run(
         self,
         on_rung: Callable[[int, Sequence[Job]], Any],
-        on_progress: Callable[[dict[str, pool.Note]], None],
+        on_progress: Callable[[dict[str, Note]], None],
         on_outcome: Callable[[Outcome], None],
     ) -> list[Tuned] | None:
         """Search; what is stored is not run again. None where it was stopped.
