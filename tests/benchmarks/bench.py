@@ -275,7 +275,7 @@ def machine() -> str:
 def random_images(folder: Path) -> Path:
     """A stand-in for CIFAR-10 with its shapes."""
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, rows in (("train", 50_000), ("test", 10_000)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{split}"] = np.arange(rows) % 10

@@ -106,7 +106,7 @@ def test_a_file_is_a_method_in_worker_processes_too(run: Run, tmp_path: Path) ->
     status, out, _ = run("run", *names, "--set", "fedavg.local.steps=2", "--set", "my_method.local.steps=2")
     assert status == 0
     frame = fedbench.load_results(tmp_path / "results").set_index("method")
-    assert frame.loc["my-method", "accuracy"] == frame.loc["fedavg", "accuracy"]  # for it is FedAvg
+    assert frame["accuracy"]["my-method"] == frame["accuracy"]["fedavg"]  # for it is FedAvg
     assert "Mine" in out
 
 

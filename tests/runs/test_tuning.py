@@ -149,7 +149,7 @@ def test_trials_are_kept_apart_and_leave_no_states(straight: tuple[Path, list[Tu
 
 def test_what_is_done_is_not_run_again(straight: tuple[Path, list[Tuned]]) -> None:
     results, outcomes = straight
-    lacking = []
+    lacking: list[Any] = []
     again = tuning(results).run(lambda rung, jobs: lacking.extend(jobs), lambda notes: None, lambda outcome: None)
     assert again == outcomes
     assert lacking == []
