@@ -14,6 +14,7 @@ from fedbench.plugins import Plugin
 from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
+from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
 from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
@@ -39,6 +40,7 @@ class Comparison:
     adapt_visits: int | None = None
     network: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    settings_file: Path | None = None  # as `fedbench tune` writes it; `settings` go before it
     device: str = "auto"
     data_root: Path | None = None
     results: Path = Path("results")
@@ -146,7 +148,33 @@ class Comparison:
             for each in having:
                 if method != "all" or name not in settings[each]:  # what is said of one method goes before
                     settings[each][name] = value
+        for plugin in found:
+            for name, value in self._tuned.get(plugin.name, NOT_TUNED).settings.items():
+                settings[plugin.name].setdefault(name, value)
         return {plugin.name: plugins.configure(plugin, settings[plugin.name]) for plugin in found}
+
+    @property
+    def _tuned(self) -> Mapping[str, Settings]:
+        return {} if self.settings_file is None else read_settings(self.settings_file)
+
+    @property
+    def efforts(self) -> dict[str, str]:
+        """For each method how its settings were found, for tables: `tuned, 16 trials, 9,600 visits`, or `defaults`."""
+        named = {key.partition(".")[0] for key in self.settings}
+        words = {}
+        for plugin in self.found():
+            own = named & {plugin.name, "all"}
+            words[plugin.name] = self._tuned.get(plugin.name, NOT_TUNED).words + (
+                ", settings of your own" if own else ""
+            )
+        return words
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the settings file before anything runs."""
+        if self.settings_file is None:
+            return []
+        return unfit(self.settings_file, self._tuned, self.found())
 
     def _device(self) -> str:
         if self.device not in ("auto", "cpu", "cuda"):
