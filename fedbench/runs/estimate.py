@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fedbench import fast, plugins
-from fedbench.errors import BadInput
 from fedbench.runs.display import duration
 from fedbench.runs.job import Job
 from fedbench.runs.prepare import prepare
@@ -72,12 +70,8 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
     for job in jobs:
         state, spec = look(job).state, job.spec
         if state != "done" and spec.method not in measured:
-            try:
+            with plugins.guarded(spec.method, "fails in its first round"):
                 measured[spec.method] = seconds(job)
-            except BadInput:
-                raise
-            except Exception:
-                raise BadInput(f"{spec.method} fails in its first round:\n{traceback.format_exc()}") from None
         estimate = 0.0 if state == "done" else measured[spec.method]
         total, longest = total + estimate, max(longest, estimate)
         shown = "-" if state == "done" else duration(estimate)

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +112,12 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
         except BadInput as error:
             storage.write_failure(job.results, job.spec, str(error))
             return Outcome(job, "failed", str(error))
-        except Exception as error:
-            details = traceback.format_exc()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may call sys.exit, or raise whatever it likes
+            details = plugins.trace(error)
             storage.write_failure(job.results, job.spec, details)
-            return Outcome(job, "failed", f"{type(error).__name__}: {error}", details)
+            return Outcome(job, "failed", plugins.said(error), details)
 
 
 def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
