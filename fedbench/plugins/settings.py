@@ -33,7 +33,7 @@ def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
 
 
 def _fields(cls: type[Any], prefix: str, values: object = None) -> Iterator[Hyperparameter]:
-    hints = _hints(cls)
+    hints = field_hints(cls)
     for field in dataclasses.fields(cls):
         if field.name == "task":
             continue
@@ -50,7 +50,8 @@ def _fields(cls: type[Any], prefix: str, values: object = None) -> Iterator[Hype
             yield Hyperparameter(prefix + field.name, _type_name(plain), default, meaning.strip())
 
 
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def field_hints(cls: type[Any]) -> dict[str, Any]:
+    """The annotations of a method's fields. Raises BadInput where one cannot be read."""
     try:
         return typing.get_type_hints(cls, include_extras=True)
     except NameError as error:
@@ -92,7 +93,7 @@ def _validated(plugin: Plugin, params: Mapping[str, object]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {})
         place[last] = value
-    hints = _hints(plugin.cls)
+    hints = field_hints(plugin.cls)
     values = {}
     for name, value in nested.items():
         try:

@@ -12,10 +12,11 @@ from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
-from fedbench.storage.spec import Spec
+from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
+MOST_SEEDS = 1000
 SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
@@ -23,17 +24,18 @@ SEEDS_TRIED = 100  # of each setting, before anything runs
 class Comparison:
     """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
 
-    methods: Sequence[str]  # names or files
-    seeds: Sequence[int]
+    methods: str | Sequence[str] = "all"  # names or files; a text has commas between them, "all" is every known one
     dataset: str = "digits"
+    seeds: int | Sequence[int] | None = None  # a count or a list
+    preset: str = "laptop"
     clients: int | None = None
     partition: str | None = None
-    visits: int = PRESETS["laptop"].visits
-    evaluate_every: int = PRESETS["laptop"].evaluate_every
+    visits: int | None = None
+    evaluate_every: int | None = None
     novel_clients: int = 0
     adapt_visits: int | None = None
     network: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    settings: Mapping[str, object] = field(default_factory=dict)  # "METHOD.FIELD" -> value
     device: str = "auto"
     data_root: Path | None = None
     results: Path = Path("results")
@@ -43,13 +45,10 @@ class Comparison:
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
-        found = [plugins.find_method(text) for text in self.methods]
-        names = [plugin.name for plugin in found]
-        if not names:
-            raise BadInput("no method was named: give at least one, e.g. pfedhn")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadInput(f"the method {twice[0]} was named twice")
+        if self.preset not in PRESETS:
+            raise unknown_name("preset", self.preset, PRESETS)
+        preset = PRESETS[self.preset]
+        found = self._methods()
         params = self._params(found)
         dataset, device = plugins.find_dataset(self.dataset), self._device()
         clients = self.clients or dataset.cls.clients
@@ -79,8 +78,8 @@ class Comparison:
                     if self.novel_clients
                     else 0,
                     seed=seed,
-                    visits=self.visits,
-                    evaluate_every=self.evaluate_every,
+                    visits=preset.visits if self.visits is None else self.visits,
+                    evaluate_every=preset.evaluate_every if self.evaluate_every is None else self.evaluate_every,
                     width=1 if device == "cpu" else WIDTH_ON_GPU,
                     device="cpu" if device == "cpu" else "cuda",
                 ),
@@ -95,12 +94,39 @@ class Comparison:
                 keep_models=self.keep_models,
                 keep_state=self.keep_state,
             )
-            for seed in self.seeds
+            for seed in self._seeds()
             for plugin in found
         ]
 
+    def _methods(self) -> list[Plugin]:
+        texts = self.methods.split(",") if isinstance(self.methods, str) else self.methods
+        texts = [text.strip() for text in texts if text.strip()]
+        named = [plugins.find_method(text) for text in texts if text.lower() != "all"]
+        names = [plugin.name for plugin in named]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadInput(f"the method {twice[0]} was named twice")
+        everything = plugins.names("method") if len(named) < len(texts) else []
+        found = [plugins.find_method(name) for name in everything if name not in names] + named
+        if not found:
+            raise BadInput("no method was named: give at least one, e.g. pfedhn")
+        return found
+
+    def _seeds(self) -> list[int]:
+        if self.seeds is None:
+            return seed_list(PRESETS[self.preset].seeds)
+        if isinstance(self.seeds, int):
+            if not 1 <= self.seeds <= MOST_SEEDS:
+                raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")
+            return seed_list(self.seeds)
+        seeds = list(self.seeds)
+        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            given = ",".join(map(str, seeds))
+            raise BadInput(f"seeds {given!r}: give at least one, different numbers of at least 0, such as 42,27,13")
+        return seeds
+
     def _params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
-        settings: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
+        settings: dict[str, dict[str, object]] = {plugin.name: {} for plugin in found}
         for key, value in self.settings.items():
             method, _, name = key.partition(".")
             if method == "all":

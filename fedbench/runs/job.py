@@ -22,7 +22,7 @@ from fedbench.dataset import Dataset
 from fedbench.errors import BadInput
 from fedbench.runs import checkpoint
 from fedbench.runs.devices import Stop
-from fedbench.runs.prepare import Problem, load_data, prepare
+from fedbench.runs.prepare import Problem, forget_data, prepare
 from fedbench.runs.provenance import checkout, instruction_set, provenance, software
 from fedbench.runs.state import look, state_path, states
 from fedbench.storage.spec import Spec
@@ -133,7 +133,7 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
 def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     spec = job.spec
     if look(job).state == "done":  # another process finished it a moment ago
-        _tidy(job)
+        tidy(job)
         return Outcome(job, "done")
     device = torch.device(job.device)
     set_up_torch(device)
@@ -141,7 +141,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))
     problem = prepare(spec, method, dataset, job.data_root, device, networks=networks, partition=job.partition or None)
-    load_data.cache_clear()  # the run has copies of the rows that it needs
+    forget_data()  # the run has copies of the rows that it needs
     path = storage.work_path(job.results, spec, "checkpoint")
     belongs_to = {
         "family": spec.family,
@@ -218,7 +218,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     }
     result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
     storage.write(job.results, result)
-    _tidy(job)
+    tidy(job)
     if result.diverged:
         warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
@@ -255,7 +255,7 @@ def _can_go_on(engine: Engine, visits: int) -> bool:
     return bool(visits % size == 0 and visits // every > (visits - size) // every)
 
 
-def _tidy(job: Job) -> None:
+def tidy(job: Job) -> None:
     """Remove what a finished run has no need of; what cannot be removed does no harm."""
     work, identity = job.results / storage.WORK, job.spec.identity
     left = [storage.work_path(job.results, job.spec, suffix) for suffix in ("checkpoint", "progress", "error")]

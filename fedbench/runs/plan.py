@@ -1,4 +1,4 @@
-"""The runs of an experiment: planned, run where they are missing, rendered beside published values.
+"""The runs of an experiment: planned, and how many of them are done.
 
 torch is imported where runs are planned, so that reading an experiment does without.
 """
@@ -13,14 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.experiments.schema import Experiment, all_settings, load, names
+from fedbench.experiments.schema import Experiment, all_settings, load
 from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from fedbench.reporting import Report
     from fedbench.runs.job import Job
     from fedbench.storage.spec import Spec
 
@@ -156,51 +152,6 @@ def _find_all(experiment: Experiment) -> dict[str, str]:
     return found
 
 
-def reproduce(
-    name: str,
-    *,
-    preset: str = "laptop",
-    jobs: int | None = None,
-    data_root: Path | None = None,
-    results: Path = Path("results"),
-    out: Path = Path("reports"),
-    device: str = "auto",
-    run: bool = True,
-    console: Console | None = None,
-) -> Report:
-    """Run what is missing of the experiment `name` and render it, beside published values, into `out`/NAME.
-
-    Runs that are stored are not repeated and interrupted ones go on; with `run` = False nothing is run. `jobs` is the
-    number of runs at a time, by default one a core. A run that fails leaves a gap with its message and does not disturb
-    the others. Raises BadInput where no run is possible at all.
-    """
-    from joblib import cpu_count  # those that this process may use
-    from rich.console import Console
-
-    from fedbench.reporting.report import experiment_report
-    from fedbench.runs import pool
-    from fedbench.runs.comparison import check_writable
-    from fedbench.runs.display import Display
-
-    console = console or Console()
-    made = plan(load(name), preset, data_root=data_root, results=results, device=device, check_data=run)
-    everything = made.all_jobs
-    if not everything:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
-    stopped = False
-    if run:
-        done, todo = pool.split_done(everything)
-        if todo:
-            check_writable(results)
-        console.print(f"{made.experiment.title}: {len(done)} of {len(everything)} runs are done", markup=False)
-        with Display(todo, console) as display:
-            processes = min(jobs or cpu_count(), max(1, len(todo)))
-            outcomes = pool.run(todo, processes, display.progress, display.outcome)
-        made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
-        stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, out, data_root=data_root, stopped=stopped, download=run)
-
-
 @dataclass(frozen=True)
 class Status:
     """How far an experiment is. `seconds_left` is of one process, None where nothing like it has been run yet."""
@@ -243,28 +194,3 @@ def _likenesses(spec: Spec) -> Iterator[tuple[str, ...]]:
     yield spec.device, spec.network, spec.method
     yield spec.device, spec.network
     yield (spec.device,)
-
-
-def experiments_table(
-    name: str | None = None,
-    preset: str = "laptop",
-    *,
-    data_root: Path | None = None,
-    results: Path = Path("results"),
-) -> Table:
-    """One row an experiment: its title, how many runs it has, how many are done, and the time for the others."""
-    from rich.table import Table
-
-    from fedbench.runs.display import duration
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("name", "title", "runs", "done", "left"):
-        table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
-    for each in names() if name is None else [name]:
-        state = status(each, preset, data_root=data_root, results=results)
-        left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
-        table.add_row(state.name, state.title, str(state.runs), str(state.done), left)
-    table.caption = (
-        f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
-    )
-    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.partitions import Partition, split
 from fedbench.plugins import Networks, Plugin
+from fedbench.runs import mapped
 from fedbench.storage.spec import Spec
 from fedbench.task import Task
 from fedbench.training import Clients, Engine, Schedule, federate
@@ -32,10 +33,24 @@ class Problem:
 
 
 @lru_cache(maxsize=1)
+def _load(where: str, root: Path) -> tuple[Data, str]:
+    return mapped.load(plugins.find_dataset(where), root)
+
+
 def load_data(where: str, root: Path) -> Data:
-    """The samples of the data set found by `where`, loaded once a process."""
-    data: Data = plugins.find_dataset(where).cls().load(root)
-    return data
+    """The samples of the data set found by `where`; in memory once for all processes, where they come from a file."""
+    return _load(where, root)[0]
+
+
+def forget_data() -> None:
+    """Let the samples go that were loaded last."""
+    _load.cache_clear()
+
+
+@cache
+def data_fingerprint(where: str, root: Path) -> str:
+    """What the samples of a data set are known by on other machines."""
+    return _load(where, root)[1]
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
@@ -110,4 +125,14 @@ def prepare(
     return Problem(spec, dealt, engine(range(trained)), unseen)
 
 
-__all__ = ["Clients", "Problem", "image_shape", "load_data", "make_network", "make_partition", "prepare"]
+__all__ = [
+    "Clients",
+    "Problem",
+    "data_fingerprint",
+    "forget_data",
+    "image_shape",
+    "load_data",
+    "make_network",
+    "make_partition",
+    "prepare",
+]

@@ -510,7 +510,7 @@ def arguments(
         "--clients=5",
         "--novel-clients=1",
         "--adapt-visits=2",
-        "--seeds=1,",
+        "--seeds=1",
         *settings,
     ]
 
