@@ -520,7 +520,7 @@ class _Campaign:
         identity, place = event.pop("identity"), event["worker"]
         for ticket in self.tickets.values():
             if ticket.job.spec.identity == identity:
-                ticket.place, ticket.note = place, event
+                ticket.place, ticket.note = place, event  # a note that says nothing yet is of a run that begins
                 if not ticket.shared and "visits" in event:
                     write_note(ticket.job, event)
 
