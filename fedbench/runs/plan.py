@@ -18,7 +18,6 @@ from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
-    from fedbench.storage.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -167,30 +166,21 @@ def status(
     name: str, preset: str = "laptop", *, data_root: Path | None = None, results: Path = Path("results")
 ) -> Status:
     """The number of runs of an experiment and of those done; the others are estimated from stored runs like them."""
-    from fedbench import storage
     from fedbench.runs import pool
+    from fedbench.runs.status import Speeds
+    from fedbench.storage import Facts, Index, files
 
     experiment = load(name)
     jobs = plan(experiment, preset, data_root=data_root, results=results, check_data=False).all_jobs
     done, todo = pool.split_done(jobs)
-    speeds: dict[tuple[str, ...], list[float]] = {}
-    for path in storage.files(results) if todo and results.is_dir() else ():
-        try:
-            stored = storage.read(path)
-        except BadInput:
-            continue
-        for likeness in _likenesses(stored.spec):
-            speeds.setdefault(likeness, []).append(stored.last.seconds / max(1, stored.last.visits))
+    index, stored = Index(results), list[Facts]()
+    for path in files(results) if todo and results.is_dir() else ():
+        with contextlib.suppress(BadInput):
+            stored.append(index.facts(path))
+    speeds = Speeds(stored)
     left: float | None = 0.0
     for job in todo:
-        known = next((speeds[likeness] for likeness in _likenesses(job.spec) if likeness in speeds), None)
-        left = None if known is None or left is None else left + job.spec.visits * sum(known) / len(known)
+        spec = job.spec
+        known = speeds.seconds((spec.device, spec.network, spec.dataset, spec.method), spec.visits)
+        left = None if known is None or left is None else left + known
     return Status(experiment.name, experiment.title, len(jobs), len(done), left)
-
-
-def _likenesses(spec: Spec) -> Iterator[tuple[str, ...]]:
-    """What runs have in common that take alike long for a visit, the closest first."""
-    yield spec.device, spec.network, spec.dataset, spec.method
-    yield spec.device, spec.network, spec.method
-    yield spec.device, spec.network
-    yield (spec.device,)
