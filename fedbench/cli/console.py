@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a log file is not 80 columns wide
-err = Console(stderr=True, highlight=False)
+from fedbench.runs.console import new_console
+
+out, err = new_console(), new_console(stderr=True)
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with NAME.npz data files. Else $FEDBENCH_DATA, else your cache folder.")

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,15 +21,19 @@ from fedbench import fast, plugins, storage
 from fedbench.dataset import Dataset
 from fedbench.errors import BadInput
 from fedbench.runs import checkpoint
+from fedbench.runs.devices import Stop
 from fedbench.runs.prepare import Problem, load_data, prepare
 from fedbench.runs.provenance import checkout, instruction_set, provenance, software
 from fedbench.runs.state import look, state_path, states
+from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage.spec import Spec
 from fedbench.training import Engine, Keep, Progress, adapt
 
 PROGRESS_EVERY = 0.5  # seconds between two progress files
 LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
 Ending = Literal["done", "stopped", "busy", "failed"]
+Note = dict[str, Any]  # what a job says of its progress: round, visits, seconds, last, best, ...
+Tell = Callable[[Note], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def _ctrl_c_left_to(parent: int) -> Iterator[None]:
+def ctrl_c_left_to(parent: int) -> Iterator[None]:
     """A worker ignores Ctrl-C and SIGTERM: terminals and schedulers send them to all, and the parent asks by a file."""
     if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         yield
@@ -86,24 +90,12 @@ def _ctrl_c_left_to(parent: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def set_up_torch(device: torch.device) -> None:
-    """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
-    torch.set_num_threads(1)
-    # use_deterministic_algorithms(True), but for its import of the compiler: a second, and 160 MB
-    torch.set_deterministic_debug_mode("error")
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-
-
-def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
+def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda note: None) -> Outcome:
     """Run `job` to its end, or until `stop_file` exists; never raises. `parent` is the process that makes `stop_file`.
 
-    A job that another process is at ends as `busy`, or is waited for with `wait`.
+    A job that another process is at ends as `busy`, or is waited for with `wait`. `tell` gets every note of progress.
     """
-    with _ctrl_c_left_to(parent):
+    with ctrl_c_left_to(parent):
         if stop_file.exists():
             return Outcome(job, "stopped")
         try:
@@ -111,8 +103,8 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
             lock = FileLock(storage.work_path(job.results, job.spec, "lock"))
             while True:
                 try:
-                    with lock.acquire(timeout=LOOK_EVERY if wait else 0):
-                        return _work(job, stop_file)
+                    with lock.acquire(timeout=LOOK_EVERY if wait else 0), set_up_torch(torch.device(job.device)):
+                        return _work(job, stop_file, tell)
                 except Timeout:
                     if not wait:
                         return Outcome(job, "busy")
@@ -127,13 +119,12 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
             return Outcome(job, "failed", f"{type(error).__name__}: {error}", details)
 
 
-def _work(job: Job, stop_file: Path) -> Outcome:
+def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     spec = job.spec
     if look(job).state == "done":  # another process finished it a moment ago
         _tidy(job)
         return Outcome(job, "done")
     device = torch.device(job.device)
-    set_up_torch(device)
     checkout()  # now, for a commit that is made while the run goes on is not the one that made it
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))
@@ -168,18 +159,18 @@ def _work(job: Job, stop_file: Path) -> Outcome:
             save()
             saved = time.monotonic()
         if now - shown >= PROGRESS_EVERY:
-            _show(job, progress)
+            _show(job, progress, tell)
             shown = now
         return stop
 
     def adapting(there: Progress) -> bool:
         nonlocal shown
         if time.monotonic() - shown >= PROGRESS_EVERY:
-            _show(job, progress, there.visits)
+            _show(job, progress, tell, there.visits)
             shown = time.monotonic()
         return stop_file.exists()
 
-    _show(job, progress)
+    _show(job, progress, tell)
     unseen = None
     with fast.kept_memory():
         if not problem.engine.run(progress, keep, tick):
@@ -263,7 +254,7 @@ def _tidy(job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _show(job: Job, progress: Progress, adapted: int = 0) -> None:
+def _show(job: Job, progress: Progress, tell: Tell, adapted: int = 0) -> None:
     """Leave a note of how far the run is, for whoever watches; nothing depends on it.
 
     Visits to unseen clients, `adapted`, count as visits of the run.
@@ -272,6 +263,12 @@ def _show(job: Job, progress: Progress, adapted: int = 0) -> None:
     best = progress.best["val_accuracy"] if progress.best else None
     visits = progress.visits + adapted
     note = {"round": progress.round, "visits": visits, "seconds": progress.seconds, "last": last, "best": best}
+    tell(note)
+    write_note(job, note)
+
+
+def write_note(job: Job, note: Note) -> None:
+    """Leave the `note` where `status` and other processes find it."""
     with contextlib.suppress(OSError):
         path = storage.work_path(job.results, job.spec, "progress")
         temporary = path.with_suffix(f".progress.{os.getpid()}.partial")

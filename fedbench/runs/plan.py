@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,20 @@ class Plan:
         """Whether the run `identity`, made by method and data set of these hashes, is one of the plugins of now."""
         from fedbench import plugins
 
-        job = next(job for job in self.all_jobs if job.spec.identity == identity)
+        job = self.by_identity[identity]
         data = plugins.find_dataset(job.dataset).code
         return code == plugins.find_method(job.method).code and dataset_code in (data, None)
 
     @property
     def all_jobs(self) -> list[Job]:
         """Every run once, one seed after the other, so that a comparison is there early."""
+        return list(self.by_identity.values())
+
+    @cached_property
+    def by_identity(self) -> dict[str, Job]:
+        """The runs by identity, in that order."""
         by_seed = [jobs[i] for i in range(self.experiment.length(self.preset).seeds) for jobs in self.jobs.values()]
-        return list({job.spec.identity: job for job in by_seed}.values())
+        return {job.spec.identity: job for job in by_seed}
 
 
 def plan(
@@ -61,6 +67,7 @@ def plan(
     """
     from fedbench import plugins
     from fedbench.runs.comparison import Comparison, check_possible
+    from fedbench.runs.pool import split_done
 
     length = experiment.length(preset)
     found = _find_all(experiment)
@@ -96,7 +103,7 @@ def plan(
                 results=results,
             ).jobs()
             if check_data:
-                check_possible(made)
+                check_possible(split_done(made)[1])
         except BadInput as error:
             gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
             continue

@@ -71,15 +71,15 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
     from fedbench import fast, plugins
     from fedbench.runs import checkpoint
     from fedbench.runs.comparison import Comparison
-    from fedbench.runs.job import set_up_torch
     from fedbench.runs.prepare import prepare
+    from fedbench.runs.torch_settings import set_up_torch
     from fedbench.training import Keep
     from fedbench.training.scoring import score
 
     job = Comparison(
         methods=["pfedhn"], seeds=[42], dataset="cifar10", clients=10, data_root=root, device="cpu"
     ).jobs()[0]
-    set_up_torch(torch.device("cpu"))
+    set_up_torch(torch.device("cpu")).__enter__()  # for as long as this process lives
     torch.set_grad_enabled(False)
     problem = prepare(job.spec, plugins.find_method(job.method), plugins.find_dataset(job.dataset), root)
     engine, method = problem.engine, problem.engine.method
