@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import fedbench
+from fedbench import storage
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins.finding import Plugin
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
