@@ -67,8 +67,10 @@ def run_check(lab: Lab, sentence: str) -> CheckResult:
             seen, broken = check.function(lab), False
     except Broken as error:
         seen, broken = str(error), True
-    except Exception as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
-        seen, broken = " ".join(f"{type(error).__name__}: {error}".split())[:500], True
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
+        seen, broken = plugins.said(error) + plugins.place(error), True
     finally:
         torch.set_num_threads(threads)
     if sentence not in declared:
@@ -117,8 +119,18 @@ class Case:
 
 
 def parametrize(methods: Sequence[str]) -> pytest.MarkDecorator:
-    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`."""
+    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`.
+
+    They may be data sets, partitions and networks as well; a name is a method's where there is such a method.
+    """
     import pytest
 
-    cases = [Case(method, sentence) for method in methods for sentence in sentences()]
-    return pytest.mark.parametrize("check", cases, ids=[f"{case.method}: {case.sentence}" for case in cases])
+    from fedbench.check import kinds
+
+    cases: list[tuple[str, Case | kinds.Case]] = []
+    for text in methods:
+        for kind in ["method"] if text in plugins.names("method") else kinds.kinds_of(text):
+            found = [Case(text, sentence) for sentence in sentences()] if kind == "method" else kinds.cases(kind, text)
+            cases += [(text, case) for case in found]
+    names = [f"{text}: {case.sentence}" for text, case in cases]
+    return pytest.mark.parametrize("check", [case for _, case in cases], ids=names)
