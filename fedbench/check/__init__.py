@@ -88,8 +88,10 @@ def run_check(subject: Subject, sentence: str) -> CheckResult:
             seen, broken = check.function(subject), False
     except Broken as error:
         seen, broken, place = str(error), True, _defined(subject.plugin.cls, error.function)
-    except Exception as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
-        seen, broken, place = " ".join(f"{type(error).__name__}: {error}".split())[:500], True, _raised(subject, error)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
+        seen, broken, place = " ".join(plugins.said(error).split())[:500], True, _raised(subject, error)
         error_name = type(error).__name__
     if sentence not in declared:
         return CheckResult(sentence, "fails" if broken else "holds", check.expected, seen, place, error=error_name)
@@ -99,7 +101,7 @@ def run_check(subject: Subject, sentence: str) -> CheckResult:
     return CheckResult(sentence, "fails", check.expected, reason)
 
 
-def _raised(subject: Subject, error: Exception) -> str:
+def _raised(subject: Subject, error: BaseException) -> str:
     """The innermost line of the plug-in, or of a class that it builds on, that an error came through."""
     files = {_source(cls) for cls in subject.plugin.cls.__mro__} - {_source(Method), ""}
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
@@ -195,11 +197,21 @@ class Case:
 
 
 def parametrize(methods: Sequence[str]) -> pytest.MarkDecorator:
-    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`."""
+    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`.
+
+    They may be data sets, partitions and networks as well; a name is a method's where there is such a method.
+    """
     import pytest
 
-    cases = [Case(method, sentence) for method in methods for sentence in sentences()]
-    return pytest.mark.parametrize("check", cases, ids=[f"{case.method}: {case.sentence}" for case in cases])
+    from fedbench.check import kinds
+
+    cases: list[tuple[str, Case | kinds.Case]] = []
+    for text in methods:
+        for kind in ["method"] if text in plugins.names("method") else kinds.kinds_of(text):
+            found = [Case(text, sentence) for sentence in sentences()] if kind == "method" else kinds.cases(kind, text)
+            cases += [(text, case) for case in found]
+    names = [f"{text}: {case.sentence}" for text, case in cases]
+    return pytest.mark.parametrize("check", [case for _, case in cases], ids=names)
 
 
 class Checks(list[CheckResult]):
