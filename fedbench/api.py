@@ -153,10 +153,7 @@ def announce(methods: object, dataset: object, console: Console) -> None:
 
 def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
     """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
-    from fedbench.runs.comparison import check_possible
-
     plan = comparison.jobs()
-    check_possible(plan)
     scores = Scores(plan, _execute(plan, jobs, console or new_console()))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
@@ -165,11 +162,9 @@ def compare(comparison: Comparison, jobs: int | None = None, console: Console | 
 
 def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
-    from fedbench.runs.comparison import check_possible
     from fedbench.runs.estimate import show_plan
 
     plan = comparison.jobs()
-    check_possible(plan)
     show_plan(plan, _processes(plan, jobs), console or new_console())
 
 
@@ -191,19 +186,47 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
-def _execute(plan: Sequence[Job], jobs: int | None, console: Console) -> list[Outcome]:
-    """Run what is missing of `plan`, with progress on `console`."""
+def _execute(plan: Sequence[Job], jobs: int | None, console: Console, check: bool = True) -> list[Outcome]:
+    """Run what is missing of `plan`, with progress on `console`.
+
+    `check` first makes the partitions and networks of what is missing, so that nothing runs where one is impossible.
+    """
     from fedbench.runs import pool
-    from fedbench.runs.comparison import check_writable
+    from fedbench.runs.comparison import check_possible, check_writable
     from fedbench.runs.display import Display
+    from fedbench.runs.estimate import beginnings, stored_rates
 
     done, todo = pool.split_done(plan)
     processes = _processes(todo, jobs)
+    if check:
+        check_possible(todo)
     if todo:
         check_writable(todo[0].results)
-    console.print(f"{len(done)} of {len(plan)} runs are done already, in {plan[0].results}", markup=False)
-    with _torch_as_it_was(), Display(todo, console) as display:
+    rates = stored_rates(todo)
+    for sentence in [_planned(plan, todo, processes, rates), *beginnings(done, todo)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    with _torch_as_it_was(), Display(todo, console, processes, rates) as display:
         return pool.run(todo, processes, display.progress, display.outcome)
+
+
+def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
+    """How many runs there are and how long they take, as far as that is known from runs like them."""
+    from fedbench.runs.display import duration
+    from fedbench.runs.estimate import together, visits_left
+
+    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
+    if not todo:
+        return done
+    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
+    if len(todo) < len(plan):
+        runs = f"{done}; {len(todo)} to go"
+    told = [job for job in todo if job.spec.identity in rates]
+    time = "time known once they have begun"
+    if told:
+        known = [rates[job.spec.identity] * visits_left(job) for job in told]
+        mean = sum(known) / len(known)
+        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
+    return f"{runs}, {processes} at a time, {time}"
 
 
 @contextlib.contextmanager
@@ -266,7 +289,7 @@ def reproduce(
     if run:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
-        outcomes = _execute(everything, jobs, console)
+        outcomes = _execute(everything, jobs, console, check=False)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
     return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)

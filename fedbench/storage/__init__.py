@@ -13,7 +13,7 @@ from fedbench.storage.disk import (
     write_failure,
 )
 from fedbench.storage.frame import load_results
-from fedbench.storage.index import heads
+from fedbench.storage.index import Head, heads
 from fedbench.storage.models import models_path, read_models, write_models
 from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
@@ -23,6 +23,7 @@ __all__ = [
     "WORK",
     "Best",
     "Failure",
+    "Head",
     "HistoryRow",
     "Models",
     "Result",
