@@ -6,8 +6,7 @@ report needs no torch.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from fedbench.reporting import Report
     from fedbench.runs.comparison import Comparison
     from fedbench.runs.job import Job, Outcome
+    from fedbench.runs.tuning import Tuned
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,6 +95,7 @@ def run(
     partition: str | None = None,
     network: str | None = None,
     settings: Mapping[str, object] | None = None,
+    settings_file: str | Path | None = None,
     novel_clients: int = 0,
     adapt_visits: int | None = None,
     keep_models: bool = False,
@@ -130,6 +131,7 @@ def run(
             partition=partition,
             network=network,
             settings=settings or {},
+            settings_file=None if settings_file is None else Path(settings_file),
             novel_clients=novel_clients,
             adapt_visits=adapt_visits,
             keep_models=keep_models,
@@ -153,8 +155,11 @@ def announce(methods: object, dataset: object, console: Console) -> None:
 
 def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
     """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
+    console = console or new_console()
+    for warning in comparison.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     plan = comparison.jobs()
-    scores = Scores(plan, _execute(plan, jobs, console or new_console()))
+    scores = Scores(plan, _execute(plan, jobs, console))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
@@ -205,8 +210,8 @@ def _execute(plan: Sequence[Job], jobs: int | None, console: Console, check: boo
     rates = stored_rates(todo)
     for sentence in [_planned(plan, todo, processes, rates), *beginnings(done, todo)]:
         console.print(sentence, markup=False, soft_wrap=True)
-    with _torch_as_it_was(), Display(todo, console, processes, rates) as display:
-        return pool.run(todo, processes, display.progress, display.outcome)
+    with Display(todo, console, processes, rates) as display:
+        return pool.spread(todo, display.progress, display.outcome, at_most=processes)
 
 
 def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
@@ -229,21 +234,85 @@ def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Ma
     return f"{runs}, {processes} at a time, {time}"
 
 
-@contextlib.contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """A single run at a time is made in this process: the settings of torch that it changes are the caller's."""
-    import torch
+def tune(
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all",
+    dataset: str | type[Any] = "digits",
+    *,
+    trials: int = 16,
+    visits: str = "100..800",
+    search: Mapping[str, str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    clients: int | None = None,
+    partition: str | None = None,
+    network: str | None = None,
+    evaluate_every: int = 50,
+    jobs: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    out: str | Path = "tuned.toml",
+    console: Console | None = None,
+) -> Sequence[Tuned]:
+    """Search the hyperparameters of `methods` on validation, with the same trials and visits for each.
 
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    benchmark, cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
-    matmul = torch.backends.cuda.matmul.allow_tf32
+    Successive halving: `trials` are trained for the first of `visits` ("LOW..HIGH", doubling), the better half of the
+    settings for twice as many, and so on. What is searched stands with each hyperparameter; `search` replaces it for a
+    method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are stored in `results`/tuning and not run again; their
+    seeds are 1001, 1002, ..., which comparisons do not use. The choice is written to `out`, a file for
+    `run(settings_file=...)`. Raises BadInput for a search that cannot be, or whose trials all fail, and Stopped after
+    Ctrl-C.
+    """
+    from fedbench.runs.comparison import Comparison, check_possible, check_writable
+    from fedbench.runs.display import Display
+    from fedbench.runs.job import Note
+    from fedbench.runs.tuning import Rungs, Tuning
+
+    console = console or new_console()
+    comparison = Comparison(
+        methods=methods,
+        dataset=dataset,
+        clients=clients,
+        partition=partition,
+        network=network,
+        evaluate_every=evaluate_every,
+        settings=settings or {},
+        device=device,
+        data_root=None if data_root is None else Path(data_root),
+        results=Path(results),
+    )
+    check_writable(comparison.results)
+    rungs = Rungs.of(trials, visits, evaluate_every)
+    processes = _processes(comparison.jobs(), jobs)
+    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, processes=processes)
+    check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()[:1]])
+    shown: list[Display] = []
+
+    def rung(place: int, todo: Sequence[Job]) -> None:
+        for display in shown:
+            display.__exit__(None, None, None)
+        size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
+        console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
+        shown[:] = [Display(todo, console, processes)]
+        shown[0].__enter__()
+
+    def progress(notes: dict[str, Note]) -> None:
+        shown[0].progress(notes)
+
+    def outcome(ended: Outcome) -> None:
+        shown[0].outcome(ended)
+
     try:
-        yield
+        found = searched.run(rung, progress, outcome)
     finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(deterministic)
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, cudnn
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+        for display in shown:
+            display.__exit__(None, None, None)
+    if found is None:
+        raise Stopped(Scores([], []))
+    try:
+        searched.write(Path(out).expanduser(), found)
+    except OSError as error:
+        raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None
+    return found
 
 
 def report(

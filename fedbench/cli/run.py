@@ -71,6 +71,9 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
     ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="Hyperparameters that `fedbench tune` wrote; --set goes before.")
+    ] = None,
     novel_clients: Annotated[
         int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
     ] = 0,
@@ -116,7 +119,8 @@ def run(
         keep_state=keep_state,
         novel_clients=novel_clients,
         adapt_visits=adapt_visits,
-        settings=_settings(set_ or []),
+        settings=assignments("--set", set_ or [], "pfedhn.hypernetwork.lr=0.02"),
+        settings_file=settings_file,
         device=device,
         data_root=data_root,
         results=results,
@@ -155,15 +159,16 @@ def _seeds(text: str) -> list[int]:
         raise BadInput(f"--seeds {text}: give a list such as 42,27,13; a count is --seed-count 3") from None
 
 
-def _settings(texts: list[str]) -> dict[str, str]:
-    settings = {}
+def assignments(option: str, texts: list[str], example: str) -> dict[str, str]:
+    """METHOD.FIELD -> VALUE of an option that may be given several times. Raises BadInput for another form."""
+    found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or "." not in key:
-            raise BadInput(f"--set {text}: write METHOD.FIELD=VALUE, e.g. pfedhn.hypernetwork.lr=0.02")
+            raise BadInput(f"{option} {text}: write METHOD.FIELD=VALUE, e.g. {example}")
         method, _, field = key.strip().partition(".")
         key = f"{canonical(method)}.{field}" if not method.endswith(".py") else key.strip()
-        if key in settings:
-            raise BadInput(f"--set {text}: {key} is set twice")
-        settings[key] = value.strip()
-    return settings
+        if key in found:
+            raise BadInput(f"{option} {text}: {key} is set twice")
+        found[key] = value.strip()
+    return found

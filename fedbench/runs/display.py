@@ -17,8 +17,7 @@ from rich.text import Text
 
 from fedbench import storage
 from fedbench.runs import pool
-from fedbench.runs.job import Job, Outcome
-from fedbench.runs.pool import Note
+from fedbench.runs.job import Job, Note, Outcome
 
 PLAIN_EVERY = 30.0  # seconds between two lines in a log file
 NOTEBOOK_EVERY = 1.0  # seconds between two updates of a notebook's output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,19 +16,22 @@ from fedbench import fast, plugins, storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
-from fedbench.runs.job import Job, passes, set_up_torch
+from fedbench.runs.job import Job, passes
 from fedbench.runs.prepare import prepare
 from fedbench.runs.state import look, states
+from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage import Spec
 from fedbench.training import Clients, Engine, Keep
 
 
-@torch.no_grad()
-@fast.kept_memory()
 def seconds(job: Job) -> float:
     """An estimate for one run: a timed first round after an untimed one, and a timed look at one client."""
     device = torch.device(job.device)
-    set_up_torch(device)
+    with torch.no_grad(), fast.kept_memory(), set_up_torch(device):
+        return _measured(job, device)
+
+
+def _measured(job: Job, device: torch.device) -> float:
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks))
     engine = prepare(
@@ -188,12 +190,8 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
             console.print(
                 f"measuring a few steps of {job.spec.method}, of which there is no run like this", markup=False
             )
-            try:
+            with plugins.guarded(job.spec.method, "fails in its first round"):
                 measured[job.spec.method] = seconds(job)
-            except BadInput:
-                raise
-            except Exception:
-                raise BadInput(f"{job.spec.method} fails in its first round:\n{traceback.format_exc()}") from None
         known[job.spec.identity] = measured[job.spec.method]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("run", "method", "seed", "visits", "state", "estimate"):

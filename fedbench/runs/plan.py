@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
-    from fedbench.storage.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,20 @@ class Plan:
         """Whether the run `identity`, made by method and data set of these hashes, is one of the plugins of now."""
         from fedbench import plugins
 
-        job = next(job for job in self.all_jobs if job.spec.identity == identity)
+        job = self.by_identity[identity]
         data = plugins.find_dataset(job.dataset).code
         return code == plugins.find_method(job.method).code and dataset_code in (data, None)
 
     @property
     def all_jobs(self) -> list[Job]:
         """Every run once, one seed after the other, so that a comparison is there early."""
+        return list(self.by_identity.values())
+
+    @cached_property
+    def by_identity(self) -> dict[str, Job]:
+        """The runs by identity, in that order."""
         by_seed = [jobs[i] for i in range(self.experiment.length(self.preset).seeds) for jobs in self.jobs.values()]
-        return list({job.spec.identity: job for job in by_seed}.values())
+        return {job.spec.identity: job for job in by_seed}
 
 
 def plan(
@@ -61,6 +66,7 @@ def plan(
     """
     from fedbench import plugins
     from fedbench.runs.comparison import Comparison, check_possible
+    from fedbench.runs.pool import split_done
 
     length = experiment.length(preset)
     found = _find_all(experiment)
@@ -96,7 +102,7 @@ def plan(
                 results=results,
             ).jobs()
             if check_data:
-                check_possible(made)
+                check_possible(split_done(made)[1])
         except BadInput as error:
             gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
             continue
@@ -160,30 +166,21 @@ def status(
     name: str, preset: str = "laptop", *, data_root: Path | None = None, results: Path = Path("results")
 ) -> Status:
     """The number of runs of an experiment and of those done; the others are estimated from stored runs like them."""
-    from fedbench import storage
     from fedbench.runs import pool
+    from fedbench.runs.status import Speeds
+    from fedbench.storage import Facts, Index, files
 
     experiment = load(name)
     jobs = plan(experiment, preset, data_root=data_root, results=results, check_data=False).all_jobs
     done, todo = pool.split_done(jobs)
-    speeds: dict[tuple[str, ...], list[float]] = {}
-    for path in storage.files(results) if todo and results.is_dir() else ():
-        try:
-            stored = storage.read(path)
-        except BadInput:
-            continue
-        for likeness in _likenesses(stored.spec):
-            speeds.setdefault(likeness, []).append(stored.last.seconds / max(1, stored.last.visits))
+    index, stored = Index(results), list[Facts]()
+    for path in files(results) if todo and results.is_dir() else ():
+        with contextlib.suppress(BadInput):
+            stored.append(index.facts(path))
+    speeds = Speeds(stored)
     left: float | None = 0.0
     for job in todo:
-        known = next((speeds[likeness] for likeness in _likenesses(job.spec) if likeness in speeds), None)
-        left = None if known is None or left is None else left + job.spec.visits * sum(known) / len(known)
+        spec = job.spec
+        known = speeds.seconds((spec.device, spec.network, spec.dataset, spec.method), spec.visits)
+        left = None if known is None or left is None else left + known
     return Status(experiment.name, experiment.title, len(jobs), len(done), left)
-
-
-def _likenesses(spec: Spec) -> Iterator[tuple[str, ...]]:
-    """What runs have in common that take alike long for a visit, the closest first."""
-    yield spec.device, spec.network, spec.dataset, spec.method
-    yield spec.device, spec.network, spec.method
-    yield spec.device, spec.network
-    yield (spec.device,)

@@ -106,7 +106,7 @@ def test_a_file_is_a_method_in_worker_processes_too(run: Run, tmp_path: Path) ->
     status, out, _ = run("run", *names, "--set", "fedavg.local.steps=2", "--set", "my_method.local.steps=2")
     assert status == 0
     frame = fedbench.load_results(tmp_path / "results").set_index("method")
-    assert frame.loc["my-method", "accuracy"] == frame.loc["fedavg", "accuracy"]  # for it is FedAvg
+    assert frame["accuracy"]["my-method"] == frame["accuracy"]["fedavg"]  # for it is FedAvg
     assert "Mine" in out
 
 
@@ -116,7 +116,9 @@ def test_a_failing_run_does_not_take_others_down(run: Run, tmp_path: Path) -> No
     assert status == 1
     assert "broken seed 42: FAILED: RuntimeError: no luck" in out
     assert "fedavg seed 42: done" in out
-    assert "Traceback" in err
+    assert "in client_train" in err
+    assert "raise RuntimeError('no luck')" in err
+    assert "training/engine.py" not in err  # the frames of the plug-in's author are shown, and no others
     assert "0/1" in out  # the gap in the table
     assert len(list((tmp_path / "results").glob("digits/*/*.json"))) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from tiny import (
     close,
     run,
@@ -31,6 +32,7 @@ def test_lg_goes_on_from_what_fedavg_reached(task: Task) -> None:
     same({k: progress.server[k] for k in task.body}, {k: two.server[k] for k in task.body})
     counts = {i: float(len(engine.clients.train[i])) for i in progress.clients}
     mean = {
-        k: sum(counts[i] * progress.clients[i][k] for i in counts) / sum(counts.values()) for k in method.local_names
+        k: torch.stack([counts[i] * progress.clients[i][k] for i in counts]).sum(0) / sum(counts.values())
+        for k in method.local_names
     }
     close(mean, {k: three.server[k] for k in method.local_names})

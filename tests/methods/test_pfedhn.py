@@ -141,10 +141,10 @@ def test_pfedhn_is_the_released_training_loop(task: Task, max_norm: float) -> No
     method = PFedHN(task=task, hypernetwork=hypernetwork, local=SGD(lr=0.1))
     server = method.server_init(rng())
     official = OfficialHypernetwork(server, task.network.shapes)
-    table, *others = official.parameters()
-    optimizer = torch.optim.SGD(
-        [{"params": others}, {"params": [table], "lr": 0.3}], lr=hypernetwork.lr, momentum=0.9, weight_decay=1e-2
-    )
+    parameters = list(official.parameters())
+    table, *others = parameters
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": [table], "lr": 0.3}]
+    optimizer = torch.optim.SGD(groups, lr=hypernetwork.lr, momentum=0.9, weight_decay=1e-2)
     net = module(task)
     clipped = 0
     for step, client in enumerate([1, 0, 1, 2, 2, 0]):
@@ -158,10 +158,10 @@ def test_pfedhn_is_the_released_training_loop(task: Task, max_norm: float) -> No
         torch_sgd(net, task, method.local, rows(4, client, seed=step))
         change = {name: weights[name].detach() - value for name, value in take(net, task).items()}
         optimizer.zero_grad()
-        gradients = torch.autograd.grad(list(weights.values()), official.parameters(), list(change.values()))
-        for parameter, gradient in zip(official.parameters(), gradients, strict=True):
+        gradients = torch.autograd.grad(list(weights.values()), parameters, list(change.values()))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        clipped += float(torch.nn.utils.clip_grad_norm_(official.parameters(), max_norm)) > max_norm
+        clipped += float(torch.nn.utils.clip_grad_norm_(parameters, max_norm)) > max_norm
         optimizer.step()
         close({**server["phi"], "embedding": server["embedding"]}, official.values())
     assert clipped == (6 if max_norm < 1 else 0)

@@ -149,11 +149,10 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_a_warning_too(
 ) -> None:
     """torch writes many small pieces, and makes an error of its own of one that cannot be written."""
     expected = done(a_job(tmp_path / "straight"))
-    original = checkpoint.replacing
 
     @contextlib.contextmanager
     def small(path: Path) -> Iterator[Any]:
-        with original(path) as file:
+        with storage.replacing(path) as file:
 
             class Full:
                 def write(self, content: bytes) -> int:
@@ -166,7 +165,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_a_warning_too(
 
             yield Full()
 
-    monkeypatch.setattr(checkpoint, "replacing", small)
+    monkeypatch.setattr("fedbench.runs.checkpoint.replacing", small)
     a = a_job(tmp_path / "full")
     outcome = work(a)
     assert outcome.ending == "done"

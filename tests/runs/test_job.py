@@ -18,20 +18,21 @@ from small_runs import (
 
 from fedbench import storage
 from fedbench.runs import job
+from fedbench.training import adapt
 
 
 def test_a_stop_is_heard_while_unseen_clients_adapt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the run ends as if it had not been stopped, once it is started again."""
     expected = done(a_job(tmp_path / "straight"))
     a = a_job(tmp_path / "stopped", checkpoint_every=1000.0)
-    stop_file, original = tmp_path / "stop", job.adapt
+    stop_file = tmp_path / "stop"
 
     def stopped(*args: Any, **kwargs: Any) -> Any:
         stop_file.touch()
-        return original(*args, **kwargs)
+        return adapt(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "adapt", stopped)
+        patch.setattr("fedbench.runs.job.adapt", stopped)
         assert job.work(a, stop_file, os.getpid(), wait=False).ending == "stopped"
     assert list(storage.files(a.results)) == []
     assert done(a) == expected

@@ -15,16 +15,18 @@ from typing import Any
 
 import pytest
 
-from fedbench import storage
+from fedbench import plugins, storage
 from fedbench.runs import job
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.job import Job, Outcome
-from fedbench.training import Engine, Progress
+from fedbench.runs.prepare import Problem, prepare
+from fedbench.storage.spec import Spec
+from fedbench.training import Engine, Keep, Progress
 
 METHODS = "pfedhn-pc,lg-fedavg,fedper,pfedhn,local"  # all but the last but one keep something on the clients
 
 
-COMMAND = (
+COMMAND = (  # before the options of a run
     sys.executable,
     "-c",
     "from fedbench.cli import main; main()",
@@ -74,6 +76,31 @@ class Counted(FedAvg):
         os.close(handle)
         return super().client_train(message, state, batches)
 '''
+
+
+def problem(method: str, settings: dict[str, Any] | None = None, **changes: Any) -> Problem:
+    """A run of `method` on digits, ready to be trained: 12 visits, an evaluation every 5."""
+    plugin, dataset = plugins.find_method(method), plugins.find_dataset("digits")
+    spec: dict[str, Any] = {
+        "method": plugin.name,
+        "params": plugins.configure(plugin, {"local.steps": 3, **(settings or {})}),
+        "dataset": "digits",
+        "network": "mlp-digits",
+        "partition": "classes:per_client=2",
+        "clients": 6,
+        "seed": 1,
+        "visits": 12,
+        "evaluate_every": 5,
+        **changes,
+    }
+    return prepare(Spec(**spec), plugin, dataset, Path("unused"))
+
+
+def finished(ready: Problem) -> Progress:
+    """What `ready` reaches, run to its end."""
+    progress = ready.engine.start()
+    assert ready.engine.run(progress, Keep(server=True), lambda _: False)
+    return progress
 
 
 def a_job(results: Path, **changes: Any) -> Job:
@@ -167,7 +194,7 @@ def arguments(
         "--clients=5",
         "--novel-clients=1",
         "--adapt-visits=2",
-        "--seeds=1,",
+        "--seeds=1",
         *settings,
     ]
 

@@ -150,8 +150,8 @@ class Quadratic(Task):
     a: Tensor  # [M, 5, 5]
     b: Tensor  # [M, 5]
 
-    def fast_path(self, model: Tree) -> int | None:
-        return None
+    def fast_path(self, model: Tree) -> bool:
+        return False
 
     def loss(self, model: Tree, rows: Tensor) -> Tensor:
         w = torch.cat([model["x"], model["y"]])
