@@ -167,7 +167,9 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
             if name in names:
                 return dimension, name
         raise unknown_name(
-            "method, column or quantity of this experiment", name, filter(None, [*at, *(n for k in known.values() for n in k)])
+            "method, column or quantity of this experiment",
+            name,
+            filter(None, [*at, *(n for k in known.values() for n in k)]),
         )
 
     chosen: dict[str, list[str]] = {"method": [], "column": [], "quantity": []}

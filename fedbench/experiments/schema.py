@@ -117,7 +117,8 @@ class Length(_Part):
     visits: Annotated[int, Field(ge=1, description="client visits of a run")] = 1000
     seeds: Annotated[int, Field(ge=1, le=100, description="the first so many seeds")]
     evaluate_every: Annotated[
-        int, Field(ge=1, description="visits between two evaluations; keep one grid, so that long runs answer for short")
+        int,
+        Field(ge=1, description="visits between two evaluations; keep one grid, so that long runs answer for short"),
     ] = 50
     columns: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
     methods: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
@@ -277,9 +278,7 @@ def _read(document: dict[str, Any]) -> tuple[Experiment | None, list[Mistake]]:
         except ValidationError as error:
             problems = error.errors()
         known = {mistake.where for mistake in found}
-        found += [
-            mistake for problem in problems if (mistake := _explain(document, problem)).where not in known
-        ]
+        found += [mistake for problem in problems if (mistake := _explain(document, problem)).where not in known]
         document = _mended(document, [problem["loc"] for problem in problems])
     return None, found
 

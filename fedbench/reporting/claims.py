@@ -102,7 +102,9 @@ def _list(numbers: Sequence[int]) -> str:
 
 def _missing(plan: Plan, cells: Sequence[CellName]) -> str:
     first = cells[0]
-    name = " ".join(filter(None, [first.quantity, first.method and f"of {first.method}", first.column and f"in {first.column}"]))
+    name = " ".join(
+        filter(None, [first.quantity, first.method and f"of {first.method}", first.column and f"in {first.column}"])
+    )
     why = plan.gaps.get((first.column, first.method), "no results")
     more = f", and {len(cells) - 1} more" if len(cells) > 1 else ""
     return f"There is no {name} ({why}){more}."

@@ -55,7 +55,10 @@ def part(material: Material) -> Part:
     rows = [("distance", [entry(distances[c.name], count) for c in columns])]
     for quantity, words in (("unseen", "accuracy of unseen clients, %"), ("gap", "gap, points")):
         rows += [
-            (f"{material.title(m)}: {words}", [entry(values.get(CellName(quantity, m, c.name), {}), count) for c in columns])
+            (
+                f"{material.title(m)}: {words}",
+                [entry(values.get(CellName(quantity, m, c.name), {}), count) for c in columns],
+            )
             for m in material.methods
         ]
     made.tables.append(
@@ -72,8 +75,8 @@ def part(material: Material) -> Part:
     )
     looks = styles(material.methods)
     for quantity, words, name in (
-        ("gap", "gap to training clients (points)", "Generalisation gap"),
-        ("unseen", "accuracy of unseen clients (%)", "Accuracy of unseen clients"),
+        ("gap", "generalisation gap (points)", "Generalisation gap"),
+        ("unseen", "unseen clients (%)", "Accuracy of unseen clients"),
     ):
         made.pictures.append(
             draw_lines(
@@ -89,7 +92,7 @@ def part(material: Material) -> Part:
                     )
                     for m in material.methods
                 ],
-                Axis("total variation distance to the nearest training client"),
+                Axis("distance to the nearest training client"),
                 words,
             )
         )

@@ -1,8 +1,8 @@
 """Do embeddings find groups of clients? A picture of the learned vectors, and numbers in the space that they live in.
 
 The partition says which group a client belongs to. Purity is the share of a client's k nearest neighbours that are of
-its group, with k the others of its group (one less than the clients of the smallest group); silhouette is scikit-learn's
-mean silhouette. Both are compared with what they are when groups are dealt to the same embeddings at random.
+its group, with k the others of its group (one less than the clients of the smallest group); silhouette is the mean
+silhouette of scikit-learn. Both are compared with what they are when groups are dealt to the same embeddings at random.
 """
 
 from __future__ import annotations

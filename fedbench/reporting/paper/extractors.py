@@ -17,7 +17,7 @@ from fedbench.experiments.rules import CellName
 from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
-from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.reporting.tables import Column, Table
 
 AT_ONCE = 500  # images in one forward pass
 
@@ -27,9 +27,9 @@ def matrix(stored: Stored, material: Material) -> tuple[Floats, list[set[int]]]:
 
     Raises BadInput where models or data are not there, and for clients of several networks.
     """
+    from fedbench import plugins
     from fedbench.runs.kept import load_models
     from fedbench.runs.prepare import make_network
-    from fedbench import plugins
 
     result = stored.result
     partition, data = material.partition(stored), material.data(stored)
@@ -87,11 +87,17 @@ def part(material: Material) -> Part:
                     Table(
                         name=f"{column.name}-{method}-extractors",
                         title=f"Heads on extractors of other clients: {material.title(method)}, {column.label}",
-                        caption="Test accuracy in % of a client's head, mean over pairs of clients, by how many classes "
-                        "the two clients share; mean ± standard deviation over seeds.",
+                        caption="Test accuracy in % of a client's head, mean over pairs of clients, by how many "
+                        "classes the two share; mean ± standard deviation over seeds.",
                         columns=[Column("accuracy, %", marked=False), Column("of the diagonal, %", marked=False)],
                         rows=[
-                            (words, [entry(numbers.get(key, {}), count, "no such pair"), entry(_relative(numbers, key), count, "-")])
+                            (
+                                words,
+                                [
+                                    entry(numbers.get(key, {}), count, "no such pair"),
+                                    entry(_relative(numbers, key), count, "-"),
+                                ],
+                            )
                             for key, words in WORDS.items()
                             if key in numbers
                         ],
@@ -138,7 +144,9 @@ def _pictures(name: str, label: str, seed: int, found: Floats) -> list[Picture]:
     diagonal = np.diag(found)[:, None]
     divided = np.divide(found, diagonal, out=np.full_like(found, np.nan), where=diagonal > 0)
     return [
-        _heat(f"{name}-raw", f"Heads on extractors: {label}", f"test accuracy (%), seed {seed}", found, "{:.0f}", 100.0),
+        _heat(
+            f"{name}-raw", f"Heads on extractors: {label}", f"test accuracy (%), seed {seed}", found, "{:.0f}", 100.0
+        ),
         _heat(
             f"{name}-divided",
             f"Heads on extractors, divided by the diagonal: {label}",
@@ -172,14 +180,15 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
                 for j in range(n):
                     if np.isfinite(values[i, j]):
                         dark = values[i, j] < 0.6 * top
-                        text = form.format(values[i, j]).replace("0.", ".", 1) if top < 10 else form.format(values[i, j])
-                        axes.text(j, i, text, ha="center", va="center", fontsize=5.5, color="white" if dark else "black")
+                        text = (
+                            form.format(values[i, j]).replace("0.", ".", 1) if top < 10 else form.format(values[i, j])
+                        )
+                        axes.text(
+                            j, i, text, ha="center", va="center", fontsize=5.5, color="white" if dark else "black"
+                        )
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_label(what)
         return save_picture(
             figure, name, title, f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
         )
-
-
-__all__ = ["Entry", "matrix", "mix", "part", "summary"]

@@ -1,13 +1,13 @@
 """Linear models under a linear hypernetwork: what it can reach at every rank, beside what the theorem says.
 
-Client i has X_i [M, d] with X_i^T X_i = I and y_i [M]; its loss is L_i(t) = |X_i t - y_i|^2 = |t - t_i|^2 + c_i with t_i
-the local solution and c_i = |y_i|^2 - |t_i|^2. A linear hypernetwork gives client i the model W v_i, W [d, k] and v_i
-[k]. The least sum of losses is, with s_j the singular values of T = [t_1 ... t_N], sum_(j > k) s_j^2 + sum_i c_i: W
-spans the first k left singular vectors of T, uncentred. Shamsian et al. 2021 speak of the principal components of the
+Client i has X_i [M, d] with X_i^T X_i = I and y_i [M]; its loss is L_i(t) = |X_i t - y_i|^2 = |t - t_i|^2 + c_i with
+t_i the local solution and c_i = |y_i|^2 - |t_i|^2. A linear hypernetwork gives client i the model W v_i, W [d, k] and
+v_i [k]. The least sum of losses is, with s_j the singular values of T = [t_1 ... t_N], sum_(j > k) s_j^2 + sum_i c_i:
+W spans the first k left singular vectors of T, uncentred. Shamsian et al. 2021 speak of the principal components of the
 local solutions; with the mean taken off first, the loss is another one, which is shown too.
 
-Fitted here is the hypernetwork itself, on X and y and in turns: W by least squares over all clients, then every client's
-v_i. Letters: N clients, M samples of a client, d coordinates, k rank.
+Fitted here is the hypernetwork itself, on X and y and in turns: W by least squares over all clients, then every
+client's v_i. Letters: N clients, M samples of a client, d coordinates, k rank.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Problem:
     @property
     def solutions(self) -> Floats:
         """T, [d, N]: the local least squares solutions."""
-        return np.einsum("nmd,nm->dn", self.x, self.y)
+        return np.asarray(np.einsum("nmd,nm->dn", self.x, self.y))
 
     def loss(self, models: Floats) -> float:
         """Sum over clients of the squared errors of models [d, N]."""
@@ -80,7 +80,9 @@ def fit(made: Problem, rank: int, seed: int = 0) -> float:
         left = np.einsum("nab,nk,nl->akbl", gram, v, v).reshape(d * rank, d * rank)
         right = np.einsum("nma,nm,nk->ak", x, y, v).ravel()
         w = np.linalg.lstsq(left, right, rcond=None)[0].reshape(d, rank)
-        w = np.linalg.qr(w)[0]  # another basis of the same span: only the span matters, and this one is well conditioned
+        w = np.linalg.qr(w)[
+            0
+        ]  # another basis of the same span: only the span matters, and this one is well conditioned
         features = x @ w  # [N, M, k]
         v = np.stack([np.linalg.lstsq(f, target, rcond=None)[0] for f, target in zip(features, y, strict=True)])
         loss = made.loss(w @ v.T)
@@ -123,7 +125,7 @@ def part(material: Material) -> Part:
             Column("fitted hypernetwork", 4, marked=False),
             Column("uncentred SVD (theorem)", 4, marked=False),
             Column("mean-centred components", 4, marked=False),
-            Column("|fitted − theorem|", 2, marked=False, significant=True),
+            Column("greatest difference", 2, marked=False, significant=True),
         ],
         rows=rows,
         corner="rank k",
@@ -134,7 +136,6 @@ def part(material: Material) -> Part:
         axes.plot(ranks, mean_off[seed], "--", color="#999999", label="mean-centred components")
         axes.plot(ranks, exact[seed], "-", color="#0072B2", label="uncentred SVD (theorem)")
         axes.plot(ranks, fitted[seed], "o", color="#D55E00", mfc="none", ms=5, label="fitted hypernetwork")
-        axes.set_yscale("log")
         axes.set_xlabel("size of the embedding, k")
         axes.set_ylabel("sum of squared errors")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import LOOK, Picture, new_figure, save_picture
 from fedbench.reporting.figures.canvas import Style
 from fedbench.reporting.paper.material import BySeed
 
-HEIGHT = 2.0  # inches, of the axes and what belongs to them
+HEIGHT = 2.2  # inches, of the axes and what belongs to them
 LEGEND_ROW = 0.17  # inches
 LEGEND_COLUMNS = 3
 
@@ -59,6 +60,7 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
             _draw(axes, line)
         if x.logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
         if x.ticks is not None:
             axes.set_xticks(x.ticks, x.texts or [f"{tick:g}" for tick in x.ticks])
             axes.xaxis.minorticks_off()
@@ -72,9 +74,7 @@ def _draw(axes: Axes, line: Line) -> None:
     color, marker, dash = line.style
     if not line.marked:
         every = max(1, len(line.x) // 6)
-        axes.plot(
-            line.x, line.y, dash, color=color, marker=marker, markersize=3.2, markevery=every, label=line.label
-        )
+        axes.plot(line.x, line.y, dash, color=color, marker=marker, markersize=3.2, markevery=every, label=line.label)
         if line.sd is not None:
             axes.fill_between(line.x, line.y - line.sd, line.y + line.sd, color=color, alpha=0.15, linewidth=0)
         return

@@ -75,4 +75,3 @@ def part(material: Material) -> Part:
     if problems:
         made.tables.append(problem_table("sizes-problems", "Accuracy by the clients' network", problems))
     return made
-

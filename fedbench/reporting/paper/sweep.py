@@ -18,7 +18,11 @@ def part(material: Material) -> Part:
     if experiment.axis is not None and len(placed) > 1:
         axis = experiment.axis
         made.places = {
-            (axis, column.name): {each.seed: float(column.x or 0) for m in material.methods for each in material.stored.get((column.name, m), ())}
+            (axis, column.name): {
+                each.seed: float(column.x or 0)
+                for m in material.methods
+                for each in material.stored.get((column.name, m), ())
+            }
             for column in placed
         }
         looks = styles(material.methods)
