@@ -56,4 +56,5 @@ class Coarse(Kind):
         """Of every class of its group an equal share for each client of the group."""
         of_client = self.client_groups(data, clients)
         mine = of_client[:, None] == self.class_groups(data)[None, :]
-        return np.asarray(mine / np.maximum(1, mine.sum(axis=0, keepdims=True)), dtype=np.float64)
+        shares: Floats = mine / np.maximum(1, mine.sum(axis=0, keepdims=True))
+        return shares

@@ -68,7 +68,7 @@ STREAM = ("partition", "dirichlet")
 
 
 def _log_shares(alpha: float, clients: int, classes: int, rng: np.random.Generator) -> Floats:
-    """log p_i, [clients, classes]: logarithms, as small alphas underflow. log Gamma(a) = log Gamma(a + 1) + log(U) / a."""
+    """log p_i, [clients, classes], as small alphas underflow: log Gamma(a) = log Gamma(a + 1) + log(U) / a."""
     size = (clients, classes)
     gamma = np.log(rng.standard_gamma(alpha + 1, size)) + np.log(1 - rng.random(size)) / alpha
     return np.asarray(log_softmax(gamma, axis=1), dtype=np.float64)

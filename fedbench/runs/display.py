@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from fedbench.runs.job import Job, Outcome
-from fedbench.runs.pool import Note
+from fedbench.runs.job import Job, Note, Outcome
 
 PLAIN_EVERY = 30.0  # seconds between two plain lines about all running jobs
 
@@ -38,6 +37,7 @@ class Display:
         self.live = console.is_terminal or console.is_jupyter
         self.began = self.told = time.monotonic()
         self.first: dict[str, tuple[float, float]] = {}  # when a run was first seen, and its visits then
+        self.before = 0  # visits of all runs when they were first seen
         self.lock = threading.Lock()  # notes come from another thread than outcomes
         self.notes: dict[str, Note] = {}
         self.ended: set[str] = set()
@@ -49,7 +49,8 @@ class Display:
             console=console,
         )
         self.tasks: dict[str, TaskID] = {}
-        self.total = self.bars.add_task("all runs", total=sum(job.spec.visits for job in jobs), facts="")
+        self.visits = sum(job.spec.visits for job in jobs)
+        self.total = self.bars.add_task("all runs", total=self.visits, facts="")
 
     def __enter__(self) -> Display:
         if self.live:
@@ -68,7 +69,10 @@ class Display:
     def _facts(self, identity: str, note: Note) -> str:
         total = self.jobs[identity].spec.visits
         now = time.monotonic()
-        began, before = self.first.setdefault(identity, (now, note["visits"]))
+        if identity not in self.first:
+            self.first[identity] = now, note["visits"]
+            self.before += note["visits"]
+        began, before = self.first[identity]
         done = note["visits"] - before
         left = duration((now - began) / done * (total - note["visits"])) if done else "-:--"
         return (
@@ -95,10 +99,10 @@ class Display:
                 self.console.print(f"{self._name(self.jobs[identity])}: {self._facts(identity, note)}", highlight=False)
 
     def _update_total(self) -> None:
-        visits = sum(job.spec.visits for job in self.jobs.values())
+        visits = self.visits
         running = sum(note["visits"] for note in self.notes.values())
         done = self.finished_visits + running
-        fresh = done - sum(before for _, before in self.first.values())
+        fresh = done - self.before
         spent = time.monotonic() - self.began
         left = f", about {duration(spent / fresh * (visits - done))} left" if fresh > 0 and done < visits else ""
         self.bars.update(self.total, completed=done, facts=f"{len(self.ended)}/{len(self.jobs)} runs{left}")
