@@ -346,19 +346,33 @@ def reproduce(
     at all.
     """
     from fedbench.experiments.schema import load
+    from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
-    from fedbench.runs.plan import plan
+    from fedbench.reporting.paper import parts
+    from fedbench.runs.plan import plan, plugin_mistakes
 
     root, results = None if data_root is None else Path(data_root), Path(results)
-    made = plan(load(name), preset, data_root=root, results=results, device=device, check_data=run)
+    experiment = load(name, plugin_mistakes)
+    made = plan(experiment, preset, data_root=root, results=results, device=device, check_data=run)
     everything = made.all_jobs
-    if not everything:
+    if not everything and experiment.columns:
         raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
     stopped = False
-    if run:
+    if run and everything:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
         outcomes = _execute(everything, jobs, console, check=False)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)
+    extra = parts(made, data_root=root, download=run)
+    return experiment_report(
+        made,
+        results,
+        Path(out),
+        claims=answers(made, extra),
+        extra_tables=extra.tables,
+        extra_pictures=extra.pictures,
+        data_root=root,
+        stopped=stopped,
+        download=run,
+    )
