@@ -2,6 +2,8 @@
 
     fedbench check my_method.py                           # one line a check
 
+    fedbench.check("my_method.py")                        # in Python, by name, file or class
+
     import fedbench.check                                 # and in a plug-in author's own tests, one test case a check:
 
     @fedbench.check.parametrize(["my_method.py"])
@@ -14,10 +16,12 @@ The check of that sentence must then fail: a declaration that has become untrue 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -26,11 +30,14 @@ from fedbench import plugins
 from fedbench.check.contract import CHECKS, Broken
 from fedbench.check.lab import Lab
 from fedbench.plugins import Plugin
+from fedbench.plugins.given import text_of
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["CheckResult", "Lab", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
+    from fedbench.method import Method
+
+__all__ = ["CheckResult", "Checks", "Lab", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
 
 DECLARED = "declared deviations name a sentence of the contract and give a reason"
 
@@ -122,3 +129,28 @@ def parametrize(methods: Sequence[str]) -> pytest.MarkDecorator:
 
     cases = [Case(method, sentence) for method in methods for sentence in sentences()]
     return pytest.mark.parametrize("check", cases, ids=[f"{case.method}: {case.sentence}" for case in cases])
+
+
+class Checks(list[CheckResult]):
+    """The results of all checks on one method; they print as one line each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    __repr__ = __str__
+
+    @property
+    def holds(self) -> bool:
+        """Whether no check failed."""
+        return all(result.status != "fails" for result in self)
+
+
+class _Module(ModuleType):
+    """This module, which can be called: `fedbench.check("my_method.py")`."""
+
+    def __call__(self, method: str | type[Method]) -> Checks:
+        """All checks on one method, given by name, file or class."""
+        return Checks(each_check(plugins.find_method(text_of("method", method))))
+
+
+sys.modules[__name__].__class__ = _Module

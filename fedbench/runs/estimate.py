@@ -13,18 +13,21 @@ from rich.table import Table
 from fedbench import fast, plugins
 from fedbench.errors import BadInput
 from fedbench.runs.display import duration
-from fedbench.runs.job import Job, set_up_torch
+from fedbench.runs.job import Job
 from fedbench.runs.prepare import prepare
 from fedbench.runs.state import look
+from fedbench.runs.torch_settings import set_up_torch
 from fedbench.training import Clients, Engine, Keep
 
 
-@torch.no_grad()
-@fast.kept_memory()
 def seconds(job: Job) -> float:
     """An estimate for one run: a timed first round after an untimed one, and a timed look at one client."""
     device = torch.device(job.device)
-    set_up_torch(device)
+    with torch.no_grad(), fast.kept_memory(), set_up_torch(device):
+        return _measured(job, device)
+
+
+def _measured(job: Job, device: torch.device) -> float:
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks))
     engine = prepare(

@@ -27,6 +27,7 @@ from fedbench.runs.prepare import Problem, forget_data, prepare
 from fedbench.runs.provenance import checkout, instruction_set, provenance, software
 from fedbench.runs.spill import Spill
 from fedbench.runs.state import look, state_path, states
+from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage.spec import Spec
 from fedbench.training import Engine, Keep, Progress, adapt
 
@@ -92,18 +93,6 @@ def ctrl_c_left_to(parent: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def set_up_torch(device: torch.device) -> None:
-    """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
-    torch.set_num_threads(1)
-    # use_deterministic_algorithms(True), but for its import of the compiler: a second, and 160 MB
-    torch.set_deterministic_debug_mode("error")
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-
-
 def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda note: None) -> Outcome:
     """Run `job` to its end, or until `stop_file` exists; never raises. `parent` is the process that makes `stop_file`.
 
@@ -117,7 +106,7 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
             lock = FileLock(storage.work_path(job.results, job.spec, "lock"))
             while True:
                 try:
-                    with lock.acquire(timeout=LOOK_EVERY if wait else 0):
+                    with lock.acquire(timeout=LOOK_EVERY if wait else 0), set_up_torch(torch.device(job.device)):
                         return _work(job, stop_file, tell)
                 except Timeout:
                     if not wait:
@@ -139,7 +128,6 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         tidy(job)
         return Outcome(job, "done")
     device = torch.device(job.device)
-    set_up_torch(device)
     checkout()  # now, for a commit that is made while the run goes on is not the one that made it
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))

@@ -59,6 +59,7 @@ def plan(
     results: Path = Path("results"),
     device: str = "auto",
     check_data: bool = True,
+    remote: bool = False,
 ) -> Plan:
     """The runs of `experiment`. A column that cannot be run here is a gap with its reason.
 
@@ -100,6 +101,7 @@ def plan(
                 device=device,
                 data_root=data_root,
                 results=results,
+                remote=remote,
             ).jobs()
             if check_data:
                 check_possible(split_done(made)[1])

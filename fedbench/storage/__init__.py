@@ -1,6 +1,7 @@
 """What is kept on disk: the spec of a run, its result, the files, and data frames made from them."""
 
 from fedbench.storage.disk import (
+    TRIALS,
     WORK,
     files,
     read,
@@ -20,6 +21,7 @@ from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
 
 __all__ = [
     "SEEDS",
+    "TRIALS",
     "WORK",
     "Best",
     "Facts",
