@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fedbench.reporting import Report
     from fedbench.runs.comparison import Comparison
     from fedbench.runs.job import Job, Outcome
-    from fedbench.runs.pool import Workers
     from fedbench.runs.tuning import Tuned
+    from fedbench.runs.workers import Workers
 
 
 @dataclass(frozen=True, repr=False)
@@ -226,7 +226,7 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
 def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
     """Where the runs of `todo` are made. Raises BadInput for a plug-in that only this process knows."""
     from fedbench.plugins.finding import GIVEN
-    from fedbench.runs.pool import Workers
+    from fedbench.runs.workers import Workers
 
     here = _processes(todo, None if scheduler else jobs)
     if scheduler and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):

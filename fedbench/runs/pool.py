@@ -9,45 +9,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, delayed
 
 from fedbench import storage
 from fedbench.runs.devices import Devices
 from fedbench.runs.job import Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
-from fedbench.runs.status import announced
 
 WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Where runs are made, and how many at a time."""
-
-    jobs: int | None = None  # runs at a time; None: one a core, or one a worker of the scheduler
-    jobs_per_gpu: int = 1
-    scheduler: str | None = None  # of Dask: its address, or the file that it wrote; None: this machine
-
-    def run(
-        self,
-        jobs: Sequence[Job],
-        on_progress: Callable[[dict[str, Note]], None],
-        on_outcome: Callable[[Outcome], None],
-        say: Callable[[str], None] = lambda text: None,
-    ) -> list[Outcome]:
-        """Run `jobs`, as `run` does; `say` gets sentences about workers that are not used, and that died."""
-        with announced(jobs):
-            if self.scheduler:
-                from fedbench.runs import cluster
-
-                return cluster.run(jobs, self.scheduler, on_progress, on_outcome, at_most=self.jobs, say=say)
-            processes = min(self.jobs or int(cpu_count()), max(1, len(jobs)))
-            return run(jobs, processes, on_progress, on_outcome, jobs_per_gpu=self.jobs_per_gpu)
 
 
 def run(

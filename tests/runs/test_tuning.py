@@ -15,7 +15,6 @@ import pytest
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.pool import Workers
 from fedbench.runs.settings_file import read_settings
 from fedbench.runs.tuning import (
     FIRST_SEED,
@@ -24,6 +23,7 @@ from fedbench.runs.tuning import (
     Tuned,
     Tuning,
 )
+from fedbench.runs.workers import Workers
 from fedbench.storage import SEEDS, seed_list
 
 METHODS = ("fedavg", "per-fedavg", "lg-fedavg")
