@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, Results, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out
 from fedbench.cli.plugins import list_app
 from fedbench.cli.report import show_report
 
@@ -19,6 +19,8 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
     preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
@@ -33,6 +35,8 @@ def reproduce(
             name,
             preset=preset,
             jobs=jobs,
+            jobs_per_gpu=jobs_per_gpu,
+            scheduler=scheduler,
             device=device,
             data_root=data_root,
             results=results,

@@ -64,6 +64,7 @@ def plan(
     results: Path = Path("results"),
     device: str = "auto",
     check_data: bool = True,
+    remote: bool = False,
 ) -> Plan:
     """The runs of `experiment`. A column that cannot be run here is a gap with its reason.
 
@@ -113,6 +114,7 @@ def plan(
                 data_root=data_root,
                 results=results,
                 keep_models=experiment.keep_models,
+                remote=remote,
             ).jobs()
             if check_data:
                 check_possible(split_done(made)[1])
