@@ -14,14 +14,40 @@ from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from fedbench import storage
 from fedbench.runs.devices import Devices
-from fedbench.runs.job import Job, Note, Outcome, ctrl_c_left_to, work
+from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
+from fedbench.runs.status import announced
 
 WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
+
+
+def spread(
+    jobs: Sequence[Job],
+    on_progress: Callable[[dict[str, Note]], None],
+    on_outcome: Callable[[Outcome], None],
+    *,
+    at_most: int | None = None,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Outcome]:
+    """Run `jobs` on this machine, or on the workers of a Dask `scheduler` (its address, or the file that it wrote).
+
+    `at_most` so many run at a time, by default one a core, or one for each seat on the cluster. `say` gets sentences
+    about workers: those that are not used, and those that died. The rest is as in `run`.
+    """
+    with announced(jobs):
+        if scheduler:
+            from fedbench.runs import cluster
+
+            return cluster.run(jobs, scheduler, on_progress, on_outcome, at_most=at_most, say=say)
+        processes = min(at_most or int(cpu_count()), max(1, len(jobs)))
+        devices = Devices.of_this_machine(jobs_per_gpu) if any(job.device == "cuda" for job in jobs) else None
+        return run(jobs, processes, on_progress, on_outcome, devices=devices)
 
 
 def run(
@@ -94,17 +120,28 @@ def work_on(devices: Devices | None, job: Job, stop_file: Path, parent: int, wai
         return replace(work(replace(job, device=device), stop_file, parent, wait), job=job)
 
 
+_asked = False  # whether a signal has asked the runs of this process to stop
+
+
+def asked_to_stop() -> bool:
+    """Whether Ctrl-C or another signal has asked the runs that are going on to stop."""
+    return _asked
+
+
 @contextlib.contextmanager
 def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM make `stop_file`, which every job looks for; a second one interrupts."""
+    """While inside, Ctrl-C, SIGTERM and SIGHUP make `stop_file`, which every job looks for; a second one interrupts.
 
-    asked = False
+    SIGHUP, by which a terminal says that it is gone, stays ignored where it is, as under `nohup`.
+    """
+    global _asked
+    _asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        global _asked
+        if _asked:
             raise KeyboardInterrupt
-        asked = True
+        _asked = True
         with contextlib.suppress(OSError):
             stop_file.parent.mkdir(parents=True, exist_ok=True)
             stop_file.touch()
@@ -112,7 +149,9 @@ def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, ask) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -22,11 +22,12 @@ class Found:
 
     state: State
     path: Path | None = None
+    result: Result | None = None  # at `path`, where it was read in full to know that
 
     def read(self, job: Job) -> Result:
         """The result of a job that is done."""
         assert self.path is not None
-        return storage.read(self.path).at(job.spec.visits)
+        return (self.result or storage.read(self.path)).at(job.spec.visits)
 
 
 def is_current(result: Result | Facts, job: Job) -> bool:
@@ -46,37 +47,40 @@ def look(job: Job, index: Index | None = None) -> Found:
     found: State | None = None
     if path.is_file():
         try:
-            facts = _facts(path, index)
+            facts, result = _facts(path, index)
         except BadInput:
             found = "damaged"
         else:
             has_models = facts.models is not None and path.with_name(facts.models).is_file()
             if facts.identity == identity and is_current(facts, job) and (has_models or not job.keep_models):
-                return Found("done", path)
+                return Found("done", path, result)
             found = "outdated"
     if not job.keep_models and (longer := longer_run(job, index)):
-        return Found("done", longer)
+        return longer
     if found is None:
         started = storage.work_path(job.results, job.spec, "checkpoint").is_file()
         found = "started" if started else "missing"
     return Found(found)
 
 
-def _facts(path: Path, index: Index | None) -> Facts:
-    return Facts.of(storage.read(path)) if index is None else index.facts(path)
+def _facts(path: Path, index: Index | None) -> tuple[Facts, Result | None]:
+    if index is not None:
+        return index.facts(path), None
+    result = storage.read(path)
+    return Facts.of(result), result
 
 
-def longer_run(job: Job, index: Index | None = None) -> Path | None:
+def longer_run(job: Job, index: Index | None = None) -> Found | None:
     """The result of the shortest longer run that answers for `job`."""
     family, visits = job.spec.family, job.spec.visits
     for head in storage.heads(storage.result_path(job.results, job.spec).parent).get(family, ()):
         if head.spec.visits > visits:
             try:
-                facts = _facts(head.path, index)
+                facts, result = _facts(head.path, index)
             except BadInput:
                 continue
             if facts.family == family and visits in facts.cuts and is_current(facts, job):
-                return head.path
+                return Found("done", head.path, result)
     return None
 
 
