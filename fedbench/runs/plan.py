@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import Experiment, all_settings, load, names
+from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Plan:
     experiment: Experiment
     preset: str
     jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
-    gaps: Mapping[tuple[str, str], str]
+    gaps: Mapping[tuple[str, str], Gap]
     titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
 
@@ -70,13 +71,16 @@ def plan(
     found = _find_all(experiment)
     titles = {name: plugins.find_method(where).cls.title for name, where in found.items()}
     jobs: dict[tuple[str, str], Sequence[Job]] = {}
-    gaps: dict[tuple[str, str], str] = {}
+    gaps: dict[tuple[str, str], Gap] = {}
     chosen = experiment.chosen(preset)
     for column in experiment.columns:
         if column not in chosen:
-            gaps |= {(column.name, method): f"not in the preset {preset}" for method in experiment.method_names}
+            gap = Gap(Missing.NOT_IN_PRESET, preset)
+            gaps |= {(column.name, method): gap for method in experiment.method_names}
             continue
-        gaps |= {(column.name, method): f"not applicable: {why}" for method, why in column.not_applicable.items()}
+        gaps |= {
+            (column.name, method): Gap(Missing.NOT_APPLICABLE, why) for method, why in column.not_applicable.items()
+        }
         here = [method for method in experiment.method_names if method not in column.not_applicable]
         try:
             made = Comparison(
@@ -102,7 +106,7 @@ def plan(
             if check_data:
                 check_possible(made)
         except BadInput as error:
-            gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
+            gaps |= {(column.name, method): Gap(Missing.NOT_POSSIBLE, str(error)) for method in here}
             continue
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
@@ -179,7 +183,7 @@ def reproduce(
     made = plan(load(name), preset, data_root=data_root, results=results, device=device, check_data=run)
     everything = made.all_jobs
     if not everything:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run:
         done, todo = pool.split_done(everything)
