@@ -220,7 +220,9 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
     files = list(storage.files(root))
-    everywhere = {path for path in root.rglob("*.json") if storage.WORK not in path.relative_to(root).parts}
+    everywhere = {
+        path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
+    }
     strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
     uncut: list[Uncut] = []

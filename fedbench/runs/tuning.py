@@ -1,0 +1,273 @@
+"""Tuning with equal effort: every method gets the same number of trials and the same visits, and validation decides.
+
+Successive halving: all trials are trained for the first number of visits, the better half of the settings for twice as
+many, and so on. A method with fewer settings than trials has each under several seeds. A trial goes on from its state
+of the rung before; a method that depends on the length of the run is run anew. Trials are ordinary runs, in a folder of
+their own, with seeds that comparisons do not use.
+
+Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 2018, describe successive halving and its use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fedbench
+from fedbench import storage
+from fedbench.errors import BadInput, unknown_name
+from fedbench.plugins.finding import Plugin
+from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
+from fedbench.runs import pool
+from fedbench.runs.comparison import Comparison
+from fedbench.runs.job import Job, Note, Outcome
+from fedbench.runs.settings_file import write_settings
+from fedbench.runs.state import look, state_path
+
+FIRST_SEED = 1001  # and those behind it: comparisons take 42, 27, 13, 0, 1, 2, ...
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """How many trials are trained for how many visits."""
+
+    visits: tuple[int, ...]
+    trials: tuple[int, ...]
+
+    @staticmethod
+    def of(trials: int, text: str, evaluate_every: int) -> Rungs:
+        """From a number of trials and `LOW..HIGH` visits, which double from rung to rung.
+
+        Raises BadInput for visits that do not double, that are off the grid of evaluations, and for trials that cannot
+        be halved so often.
+        """
+        found = re.fullmatch(r"\s*(\d{1,9})\s*(?:\.\.\s*(\d{1,9})\s*)?", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2] or found[1]):
+            raise BadInput(f"--visits {text}: write LOW..HIGH, e.g. 200..1600, or one number")
+        low, high = int(found[1]), int(found[2] or found[1])
+        visits = [low]
+        while visits[-1] < high:
+            visits.append(2 * visits[-1])
+        if visits[-1] != high:
+            near = f"{low}..{visits[-1]}"
+            raise BadInput(
+                f"--visits {text}: they double from rung to rung, and {low} does not reach {high}: try {near}"
+            )
+        if low % evaluate_every:
+            first = max(1, round(low / evaluate_every)) * evaluate_every
+            raise BadInput(f"--visits {text}: validation is read every {evaluate_every} visits: begin with {first}")
+        halvings = 2 ** (len(visits) - 1)
+        if trials < 1 or trials % halvings:
+            least = max(1, round(trials / halvings)) * halvings
+            raise BadInput(
+                f"--trials {trials}: {len(visits)} rungs halve them {len(visits) - 1} times: take {least}, or another "
+                f"multiple of {halvings}"
+            )
+        return Rungs(tuple(visits), tuple(trials // 2**i for i in range(len(visits))))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method under one seed."""
+
+    point: int  # its place among the method's points
+    seed: int
+
+
+@dataclass
+class Search:
+    """The search of one method: its points, and which of them are left on the present rung."""
+
+    plugin: Plugin
+    space: Mapping[str, Dimension]
+    points: Sequence[Point]
+    left: list[int]
+    visits: int = 0  # spent so far
+    trained: set[Trial] = field(default_factory=set)  # on the last rung
+    scores: dict[int, list[float]] = field(default_factory=dict)  # of the last rung, by point
+
+    def trials(self, count: int) -> list[Trial]:
+        """So many trials of the points that are left: as many seeds for each as go round, one more for the first."""
+        each, more = divmod(count, len(self.left))
+        return [
+            Trial(point, FIRST_SEED + i) for place, point in enumerate(self.left) for i in range(each + (place < more))
+        ]
+
+    def ranked(self) -> list[int]:
+        """The points of the last rung by their mean validation accuracy, the best first; the earlier one of equals."""
+        return sorted(self.scores, key=lambda point: (-float(np.mean(self.scores[point])), point))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the search of one method came to."""
+
+    method: str
+    settings: Point
+    score: float  # mean validation accuracy on the last rung, 0 .. 1
+    points: int  # settings that were tried
+    trials: int
+    visits: int  # spent on all trials together
+    anew: bool  # every rung was run from the start
+    code: str
+    failed: int  # trials that failed or diverged
+    edges: Mapping[str, str]  # chosen values at the edge of their grid: "least" or "greatest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A search over methods on one setting, with equal effort."""
+
+    comparison: Comparison  # of the methods; its seeds and visits are not used
+    rungs: Rungs
+    search: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> values or range
+    processes: int = 1
+
+    def run(
+        self,
+        on_rung: Callable[[int, Sequence[Job]], Any],
+        on_progress: Callable[[dict[str, Note]], None],
+        on_outcome: Callable[[Outcome], None],
+    ) -> list[Tuned] | None:
+        """Search; what is stored is not run again. None where it was stopped.
+
+        `on_rung` is told of each rung and the runs that it lacks; the others are as in `pool.run`. Raises BadInput
+        for a search that cannot be, and where all trials of a method failed.
+        """
+        searches = self.searches()
+        failed: dict[str, int] = dict.fromkeys((s.plugin.name for s in searches), 0)
+        for rung, (visits, count) in enumerate(zip(self.rungs.visits, self.rungs.trials, strict=True)):
+            planned = [
+                (search, trial, self.job(search, trial, rung)) for search in searches for trial in search.trials(count)
+            ]
+            todo = [job for _, _, job in planned if look(job).state != "done"]
+            on_rung(rung, todo)
+            outcomes = pool.run(todo, min(self.processes, max(1, len(todo))), on_progress, on_outcome)
+            if any(outcome.ending == "stopped" for outcome in outcomes):
+                return None
+            for search in searches:
+                search.scores = {}
+            for search, trial, job in planned:
+                score = _score(job)
+                failed[search.plugin.name] += score == float("-inf")
+                search.scores.setdefault(trial.point, []).append(score)
+                goes_on = trial in search.trained and not search.plugin.cls.depends_on_length
+                search.visits += visits - (self.rungs.visits[rung - 1] if goes_on else 0)
+            for search in searches:
+                search.trained = {trial for other, trial, _ in planned if other is search}
+            for search in searches:
+                if all(score == float("-inf") for scores in search.scores.values() for score in scores):
+                    raise BadInput(
+                        f"all {count} trials of {search.plugin.name} failed or diverged at {visits} visits: search "
+                        f"smaller rates, --search {search.plugin.name}.FIELD=..., or see the errors in {job.results}"
+                    )
+                search.left = sorted(search.ranked()[: max(1, -(-len(search.left) // 2))])
+            self._tidy(searches, [job for _, _, job in planned], rung)
+        return [self._tuned(search, failed[search.plugin.name]) for search in searches]
+
+    def write(self, path: Path, found: Sequence[Tuned]) -> None:
+        """Write the settings file. Raises OSError."""
+        spec = self.job(self.searches()[0], Trial(0, FIRST_SEED), 0).spec
+        facts = {
+            "dataset": spec.dataset,
+            "clients": spec.clients,
+            "partition": spec.partition,
+            "network": spec.network,
+            "evaluate_every": spec.evaluate_every,
+            "visits": list(self.rungs.visits),
+            "trials": list(self.rungs.trials),
+            "seeds": [FIRST_SEED + i for i in range(max(-(-self.rungs.trials[0] // each.points) for each in found))],
+            "fedbench": fedbench.__version__,
+        }
+        methods = {
+            each.method: {
+                "settings": each.settings,
+                "validation": round(each.score, 6),
+                "points": each.points,
+                "trials": each.trials,
+                "visits": each.visits,
+                "anew": each.anew,
+                "failed": each.failed,
+                "code": each.code,
+                "where": f"{storage.TRIALS}/{spec.dataset}/{each.method}",
+            }
+            for each in found
+        }
+        write_settings(path, facts, methods)
+
+    def searches(self) -> list[Search]:
+        """Every method's points. Raises BadInput for a search that cannot be."""
+        found = self.comparison.found()
+        changes: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
+        for key, text in self.search.items():
+            method, _, name = key.partition(".")
+            if method not in changes:
+                raise unknown_name("method in this search", method, changes)
+            changes[method][name] = text
+        made = []
+        for plugin in found:
+            space = changed(plugin, changes[plugin.name])
+            tried = points(plugin, space, self.rungs.trials[0], FIRST_SEED)
+            made.append(Search(plugin, space, tried, list(range(len(tried)))))
+        return made
+
+    def job(self, search: Search, trial: Trial, rung: int) -> Job:
+        """The run of a trial on a rung."""
+        leader = f"{search.plugin.name}."
+        fixed = {key: value for key, value in self.comparison.settings.items() if key.startswith((leader, "all."))}
+        settings = fixed | {f"{leader}{name}": str(value) for name, value in search.points[trial.point].items()}
+        return replace(
+            self.comparison,
+            methods=[search.plugin.where],
+            seeds=[trial.seed],
+            visits=self.rungs.visits[rung],
+            settings={
+                **{k: v for k, v in self.comparison.settings.items() if k.startswith(f"{search.plugin.name}.")},
+                **settings,
+            },
+            results=self.comparison.results / storage.TRIALS,
+            keep_state=rung + 1 < len(self.rungs.visits) and not search.plugin.cls.depends_on_length,
+        ).jobs()[0]
+
+    def _tidy(self, searches: Sequence[Search], done: Sequence[Job], rung: int) -> None:
+        """Remove the states that no trial of the next rung goes on from."""
+        wanted: set[Path] = set()
+        if rung + 1 < len(self.rungs.visits):
+            wanted = {
+                state_path(self.job(search, trial, rung + 1), self.rungs.visits[rung])
+                for search in searches
+                for trial in search.trials(self.rungs.trials[rung + 1])
+            }
+        for job in done:
+            for visits in self.rungs.visits[: rung + 1]:
+                if (path := state_path(job, visits)) not in wanted:
+                    path.unlink(missing_ok=True)
+
+    def _tuned(self, search: Search, failed: int) -> Tuned:
+        best = search.ranked()[0]
+        return Tuned(
+            method=search.plugin.name,
+            settings=search.points[best],
+            score=float(np.mean(search.scores[best])),
+            points=len(search.points),
+            trials=self.rungs.trials[0],
+            visits=search.visits,
+            anew=search.plugin.cls.depends_on_length,
+            code=search.plugin.code,
+            failed=failed,
+            edges=at_the_edge(search.space, search.points[best]),
+        )
+
+
+def _score(job: Job) -> float:
+    """The best validation accuracy of a trial, pooled; minus infinity where it failed or diverged."""
+    found = look(job)
+    if found.state != "done":
+        return float("-inf")
+    result = found.read(job)
+    return float("-inf") if result.diverged else result.best.val_accuracy
