@@ -408,7 +408,7 @@ def reproduce(
     )
     everything = made.all_jobs
     if not everything and experiment.columns:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run and everything:
         console = console or new_console()

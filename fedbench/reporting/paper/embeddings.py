@@ -167,7 +167,7 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
     colours = colormaps["tab10" if count <= 10 else "tab20"]
     few = count <= 10
     with rc_context({**LOOK, "axes.grid": False}):
-        figure, axes = new_figure(2.5 + 0.16 * -(-count // 5) * few)
+        figure, (axes,) = new_figure(2.5 + 0.16 * -(-count // 5) * few)
         for group, label in enumerate(names):
             mine = flat[groups == group]
             marker = "os^DvP"[group // 4 % 6] if not few else "o"

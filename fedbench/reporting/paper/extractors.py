@@ -18,6 +18,7 @@ from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
 from fedbench.reporting.tables import Column, Table
+from fedbench.storage.gap import Gap, Missing
 
 AT_ONCE = 500  # images in one forward pass
 
@@ -94,8 +95,8 @@ def part(material: Material) -> Part:
                             (
                                 words,
                                 [
-                                    entry(numbers.get(key, {}), count, "no such pair"),
-                                    entry(_relative(numbers, key), count, "-"),
+                                    entry(numbers.get(key, {}), count, Gap(Missing.NOT_APPLICABLE, "no such pair")),
+                                    entry(_relative(numbers, key), count),
                                 ],
                             )
                             for key, words in WORDS.items()
@@ -165,7 +166,7 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
 
     n = len(values)
     with rc_context({**LOOK, "axes.grid": False}):
-        figure, axes = new_figure(3.0)
+        figure, (axes,) = new_figure(3.0)
         image = axes.imshow(values, cmap="viridis", vmin=0, vmax=top)
         ticks = range(n) if n <= 12 else range(0, n, max(1, n // 10))
         axes.set_xticks(ticks)

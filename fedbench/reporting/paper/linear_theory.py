@@ -132,7 +132,7 @@ def part(material: Material) -> Part:
     )
     seed = seed_list(1)[0]
     with rc_context(LOOK):
-        figure, axes = new_figure(2.4)
+        figure, (axes,) = new_figure(2.4)
         axes.plot(ranks, mean_off[seed], "--", color="#999999", label="mean-centred components")
         axes.plot(ranks, exact[seed], "-", color="#0072B2", label="uncentred SVD (theorem)")
         axes.plot(ranks, fitted[seed], "o", color="#D55E00", mfc="none", ms=5, label="fitted hypernetwork")

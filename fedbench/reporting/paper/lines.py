@@ -55,7 +55,7 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
     """Lines with error bars where they are marked, with bands where they are not."""
     rows = -(-len(lines) // LEGEND_COLUMNS)
     with rc_context(LOOK):
-        figure, axes = new_figure(HEIGHT + LEGEND_ROW * rows)
+        figure, (axes,) = new_figure(HEIGHT + LEGEND_ROW * rows)
         for line in lines:
             _draw(axes, line)
         if x.logarithmic:

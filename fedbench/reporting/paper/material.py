@@ -13,6 +13,7 @@ import numpy as np
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import ACCURACY, CellName
 from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
     from fedbench.dataset import Data
@@ -149,7 +150,7 @@ def accuracy(best: Best, metric: str, clients: Sequence[int] | None = None) -> f
     return float(100 * (correct.sum() / total.sum() if metric == "pooled" else (correct / total).mean()))
 
 
-def entry(values: BySeed, expected: int, gap: str = "not run") -> Entry:
+def entry(values: BySeed, expected: int, gap: Gap = Gap(Missing.NOT_RUN)) -> Entry:  # noqa: B008  frozen
     """Mean and standard deviation over seeds."""
     if not values:
         return Entry(gap=gap, expected=expected)
@@ -160,4 +161,11 @@ def entry(values: BySeed, expected: int, gap: str = "not run") -> Entry:
 
 def problem_table(name: str, title: str, problems: Sequence[str]) -> Table:
     """A table of nothing that says why."""
-    return Table(name, title, "", [Column("")], [("-", [Entry(gap="not shown")])], notes=list(dict.fromkeys(problems)))
+    return Table(
+        name,
+        title,
+        "",
+        [Column("")],
+        [("-", [Entry(gap=Gap(Missing.NOT_POSSIBLE))])],
+        notes=list(dict.fromkeys(problems)),
+    )
