@@ -6,8 +6,7 @@ report needs no torch.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,16 +155,11 @@ def announce(methods: object, dataset: object, console: Console) -> None:
 
 def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
     """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
-    from fedbench.runs.comparison import check_possible
-    from fedbench.runs.pool import split_done
-
     console = console or new_console()
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     plan = comparison.jobs()
-    done, todo = split_done(plan)
-    check_possible(todo)
-    scores = Scores(plan, _execute(done, todo, jobs, console))
+    scores = Scores(plan, _execute(plan, jobs, console))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
@@ -173,12 +167,9 @@ def compare(comparison: Comparison, jobs: int | None = None, console: Console | 
 
 def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
-    from fedbench.runs.comparison import check_possible
     from fedbench.runs.estimate import show_plan
-    from fedbench.runs.pool import split_done
 
     plan = comparison.jobs()
-    check_possible(split_done(plan)[1])
     show_plan(plan, _processes(plan, jobs), console or new_console())
 
 
@@ -200,36 +191,47 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
-def _execute(done: Sequence[Job], todo: Sequence[Job], jobs: int | None, console: Console) -> list[Outcome]:
-    """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
-    from fedbench.runs import pool
-    from fedbench.runs.comparison import check_writable
-    from fedbench.runs.display import Display
+def _execute(plan: Sequence[Job], jobs: int | None, console: Console, check: bool = True) -> list[Outcome]:
+    """Run what is missing of `plan`, with progress on `console`.
 
+    `check` first makes the partitions and networks of what is missing, so that nothing runs where one is impossible.
+    """
+    from fedbench.runs import pool
+    from fedbench.runs.comparison import check_possible, check_writable
+    from fedbench.runs.display import Display
+    from fedbench.runs.estimate import beginnings, stored_rates
+
+    done, todo = pool.split_done(plan)
     processes = _processes(todo, jobs)
+    if check:
+        check_possible(todo)
     if todo:
         check_writable(todo[0].results)
-    plan = [*done, *todo]
-    console.print(f"{len(done)} of {len(plan)} runs are done already, in {plan[0].results}", markup=False)
-    with _torch_as_it_was(), Display(todo, console) as display:
-        return pool.run(todo, processes, display.progress, display.outcome)
+    rates = stored_rates(todo)
+    for sentence in [_planned(plan, todo, processes, rates), *beginnings(done, todo)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    with Display(todo, console, processes, rates) as display:
+        return pool.spread(todo, display.progress, display.outcome, at_most=processes)
 
 
-@contextlib.contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """A single run at a time is made in this process: the settings of torch that it changes are the caller's."""
-    import torch
+def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
+    """How many runs there are and how long they take, as far as that is known from runs like them."""
+    from fedbench.runs.display import duration
+    from fedbench.runs.estimate import together, visits_left
 
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    benchmark, cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(deterministic)
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, cudnn
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
+    if not todo:
+        return done
+    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
+    if len(todo) < len(plan):
+        runs = f"{done}; {len(todo)} to go"
+    told = [job for job in todo if job.spec.identity in rates]
+    time = "time known once they have begun"
+    if told:
+        known = [rates[job.spec.identity] * visits_left(job) for job in told]
+        mean = sum(known) / len(known)
+        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
+    return f"{runs}, {processes} at a time, {time}"
 
 
 def tune(
@@ -290,7 +292,7 @@ def tune(
             display.__exit__(None, None, None)
         size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
         console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
-        shown[:] = [Display(todo, console)]
+        shown[:] = [Display(todo, console, processes)]
         shown[0].__enter__()
 
     def progress(notes: dict[str, Note]) -> None:
@@ -348,19 +350,18 @@ def reproduce(
     from fedbench.reporting.compose import experiment_report
     from fedbench.reporting.paper import parts
     from fedbench.runs.plan import plan, plugin_mistakes
-    from fedbench.runs.pool import split_done
 
     root, results = None if data_root is None else Path(data_root), Path(results)
     experiment = load(name, plugin_mistakes)
     made = plan(experiment, preset, data_root=root, results=results, device=device, check_data=run)
     everything = made.all_jobs
     if not everything and experiment.columns:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run and everything:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
-        outcomes = _execute(*split_done(everything), jobs, console)
+        outcomes = _execute(everything, jobs, console, check=False)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
     extra = parts(made, data_root=root, download=run)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Plan:
     experiment: Experiment
     preset: str
     jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
-    gaps: Mapping[tuple[str, str], str]
+    gaps: Mapping[tuple[str, str], Gap]
     titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
 
@@ -79,15 +80,15 @@ def plan(
         raise mistakes(experiment._path, experiment._text, wrong)
     titles = {name: plugins.find_method(where).cls.title for name, where in found.items()}
     jobs: dict[tuple[str, str], Sequence[Job]] = {}
-    gaps: dict[tuple[str, str], str] = {}
+    gaps: dict[tuple[str, str], Gap] = {}
     chosen, methods = experiment.chosen(preset), experiment.chosen_methods(preset)
     for column in experiment.columns:
         left_out = experiment.method_names if column not in chosen else set(experiment.method_names) - set(methods)
-        gaps |= {(column.name, method): f"not in the preset {preset}" for method in left_out}
+        gaps |= {(column.name, method): Gap(Missing.NOT_IN_PRESET, preset) for method in left_out}
         if column not in chosen:
             continue
         gaps |= {
-            (column.name, method): f"not applicable: {why}"
+            (column.name, method): Gap(Missing.NOT_APPLICABLE, why)
             for method, why in column.not_applicable.items()
             if method in methods
         }
@@ -117,7 +118,7 @@ def plan(
             if check_data:
                 check_possible(split_done(made)[1])
         except BadInput as error:
-            gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
+            gaps |= {(column.name, method): Gap(Missing.NOT_POSSIBLE, str(error)) for method in here}
             continue
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
@@ -174,8 +175,8 @@ def _find_all(experiment: Experiment) -> tuple[dict[str, str], list[Mistake]]:
             with at("columns", index, "partition"):
                 plugins.parse_partition(column.partition and beside(experiment, column.partition), dataset)
             with at("columns", index, "network"):
-                text = _networks_beside(experiment, column)
-                plugins.parse_networks(dataset.network if text is None else text, column.clients)
+                networks = _networks_beside(experiment, column)
+                plugins.parse_networks(dataset.network if networks is None else networks, column.clients)
     for where, key, value in all_settings(experiment):
         method, _, field_name = key.partition(".")
         having = [name for name in found if name == method]
