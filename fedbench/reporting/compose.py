@@ -217,7 +217,8 @@ def experiment_report(
     wanted = {job.spec.identity: job for job in plan.all_jobs}
     gathered = gather(plan, results, tuned)
     made, mine = gathered.settings, gathered.collection
-    length_words = f"preset {plan.preset}: {length.visits} client visits a run"
+    visits = sorted({job.spec.visits for job in plan.all_jobs}) or [length.visits]
+    length_words = f"preset {plan.preset}: {_or(visits)} client visits a run"
     tables: list[Table] = []
     if "grid" in experiment.tables:
         order: tuple[Metric, Metric] = (metric, "client mean" if metric == "pooled" else "pooled")
@@ -246,7 +247,8 @@ def experiment_report(
         pictures.append(picture)
     drawn, missing = partition_pictures(made, data_root, download=download)
     left = [column.label for column in experiment.columns if column not in experiment.chosen(plan.preset)]
-    notes = [f"{length_words}; {len(mine.runs)} of {len(wanted)} runs are done", *_apart(made), *missing]
+    notes = [f"{length_words}; {len(mine.runs)} of {len(wanted)} runs are done"] if experiment.columns else []
+    notes += [*_apart(made), *missing]
     notes += [f"not in the preset {plan.preset}: {'; '.join(left)}"] if left else []
     notes += _without_reference(made, experiment.reference)
     gaps = [f"{gap.kind}: {_words(wanted[identity].spec)}: {gap.reason}" for identity, gap in gathered.problems.items()]
@@ -272,7 +274,7 @@ def _rows(
     plan: Plan, column: str, runs: Mapping[str, Run], problems: Mapping[str, Gap], tuned: Mapping[str, str]
 ) -> Iterator[MethodRow]:
     """One row a method: its runs, or why there are none."""
-    for method in plan.experiment.method_names:
+    for method in plan.experiment.chosen_methods(plan.preset):
         ids = [job.spec.identity for job in plan.jobs.get((column, method), ())]
         cell = make_cell([runs[identity] for identity in ids if identity in runs], len(ids))
         if not cell.runs and not (cell.gap and cell.gap.kind is Missing.REFUSED):

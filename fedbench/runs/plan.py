@@ -100,7 +100,7 @@ def plan(
                 seeds=seed_list(length.seeds),
                 dataset=beside(experiment, column.dataset),
                 clients=column.clients,
-                partition=beside(experiment, column.partition),
+                partition=column.partition and beside(experiment, column.partition),
                 network=_networks_beside(experiment, column),
                 novel_clients=column.novel_clients,
                 adapt_visits=column.adapt_visits,
@@ -127,13 +127,11 @@ def plan(
     return Plan(experiment, preset, jobs, gaps, titles)
 
 
-def beside(experiment: Experiment, text: str | None) -> str:
-    """`text`, which names a plug-in or begins with its file, with the file's whole path; empty for None.
+def beside(experiment: Experiment, text: str) -> str:
+    """`text`, which names a plug-in or begins with its file, with the file's whole path.
 
     Raises BadInput for a file that does not lie beside the experiment's.
     """
-    if text is None:
-        return ""
     name, dot_py, rest = text.partition(".py")
     if not dot_py or rest[:1] not in ("", ":", "*"):
         return text
@@ -143,8 +141,9 @@ def beside(experiment: Experiment, text: str | None) -> str:
     return f"{file}{rest}"
 
 
-def _networks_beside(experiment: Experiment, column: Column) -> str:
-    return ",".join(beside(experiment, part.strip()) for part in (column.networks or "").split(","))
+def _networks_beside(experiment: Experiment, column: Column) -> str | None:
+    text = column.networks
+    return text if text is None else ",".join(beside(experiment, part.strip()) for part in text.split(","))
 
 
 def plugin_mistakes(experiment: Experiment) -> list[Mistake]:
@@ -176,9 +175,10 @@ def _find_all(experiment: Experiment) -> tuple[dict[str, str], list[Mistake]]:
             dataset = plugins.find_dataset(beside(experiment, column.dataset)).cls
         if dataset is not None:
             with at("columns", index, "partition"):
-                plugins.parse_partition(beside(experiment, column.partition) or dataset.partition, dataset)
+                plugins.parse_partition(column.partition and beside(experiment, column.partition), dataset)
             with at("columns", index, "network"):
-                plugins.parse_networks(_networks_beside(experiment, column) or dataset.network, column.clients)
+                networks = _networks_beside(experiment, column)
+                plugins.parse_networks(dataset.network if networks is None else networks, column.clients)
     for where, key, value in all_settings(experiment):
         method, _, field_name = key.partition(".")
         having = [name for name in found if name == method]

@@ -18,7 +18,6 @@ from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
 from fedbench.reporting.tables import Column, Table
-from fedbench.storage.gap import Gap, Missing
 
 AT_ONCE = 500  # images in one forward pass
 
@@ -95,7 +94,7 @@ def part(material: Material) -> Part:
                             (
                                 words,
                                 [
-                                    entry(numbers.get(key, {}), count, Gap(Missing.NOT_APPLICABLE, "no such pair")),
+                                    entry(numbers.get(key, {}), count),
                                     entry(_relative(numbers, key), count),
                                 ],
                             )
@@ -190,6 +189,10 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label(what)
-        return save_picture(
-            figure, name, title, f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
-        )
+        caption = f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
+        data = [
+            {"head of": i, "extractor of": j, what: value}
+            for i, row in enumerate(values)
+            for j, value in enumerate(row)
+        ]
+        return save_picture(figure, name, title, caption, data)

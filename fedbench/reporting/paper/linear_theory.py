@@ -146,6 +146,7 @@ def part(material: Material) -> Part:
             "A linear hypernetwork is a truncated SVD",
             f"Loss against the size of the embedding, first of {count} problems. The fitted hypernetwork lies on the "
             "theorem's line at every rank; components of mean-centred solutions, which also have the mean, do not.",
+            [{"rank": rank, **{key: each[seed][i] for key, each in shown.items()}} for i, rank in enumerate(ranks)],
         )
     values = {
         CellName(name, "", ""): {seed: float(losses.sum()) for seed, losses in each.items()}
