@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 from fedbench import plugins
 from fedbench.check import Subject, each_check, parametrize, run_check, run_checks, sentences
@@ -112,6 +113,7 @@ def test_one_mistake_is_told_once_with_its_line() -> None:
     assert {result.follows for result in failed[1:]} == {failed[0].sentence}
 
 
+@pytest.mark.slow
 def test_a_plugin_that_changes_a_setting_when_it_is_imported_is_found(tmp_path: Path) -> None:
     file = tmp_path / "switches.py"
     file.write_text(
@@ -136,6 +138,7 @@ def test_a_plugin_that_changes_a_setting_when_it_is_imported_is_found(tmp_path: 
 # ---------- fedbench new method
 
 
+@pytest.mark.slow
 def test_a_new_method_keeps_the_contract_as_it_stands(tmp_path: Path) -> None:
     """And is formatted and linted as the project is."""
     method, test = new_method("My_Method", tmp_path)
