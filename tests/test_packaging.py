@@ -49,7 +49,7 @@ def test_the_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> Non
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     assert {path.name for path in site.iterdir() if path.suffix != ".dist-info"} - {"bin"} == {"fedbench"}
-    settings = ["--methods", "fedavg", "--visits", "2", "--seeds", "1", "--set", "fedavg.local.steps=1"]
+    settings = ["--methods", "fedavg", "--visits", "2", "--seeds", "42", "--set", "fedavg.local.steps=1"]
     done = subprocess.run(
         [sys.executable, "-m", "fedbench", "run", *settings],
         cwd=empty,

@@ -2,6 +2,8 @@
 
     fedbench check my_method.py                           # one line a check
 
+    fedbench.check("my_method.py")                        # in Python, by name, file or class
+
     import fedbench.check                                 # and in a plug-in author's own tests, one test case a check:
 
     @fedbench.check.parametrize(["my_method.py"])
@@ -20,12 +22,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -38,12 +42,13 @@ from fedbench.check.sentence import MESSAGES, Broken
 from fedbench.check.subject import Subject
 from fedbench.method import Method
 from fedbench.plugins import Plugin
+from fedbench.plugins.given import text_of
 from fedbench.runs.torch_settings import set_up_torch
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["CheckResult", "Subject", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
+__all__ = ["CheckResult", "Checks", "Subject", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
 
 DECLARED = "declared deviations name a sentence of the contract and give a reason"
 
@@ -83,8 +88,10 @@ def run_check(subject: Subject, sentence: str) -> CheckResult:
             seen, broken = check.function(subject), False
     except Broken as error:
         seen, broken, place = str(error), True, _defined(subject.plugin.cls, error.function)
-    except Exception as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
-        seen, broken, place = " ".join(f"{type(error).__name__}: {error}".split())[:500], True, _raised(subject, error)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
+        seen, broken, place = " ".join(plugins.said(error).split())[:500], True, _raised(subject, error)
         error_name = type(error).__name__
     if sentence not in declared:
         return CheckResult(sentence, "fails" if broken else "holds", check.expected, seen, place, error=error_name)
@@ -94,7 +101,7 @@ def run_check(subject: Subject, sentence: str) -> CheckResult:
     return CheckResult(sentence, "fails", check.expected, reason)
 
 
-def _raised(subject: Subject, error: Exception) -> str:
+def _raised(subject: Subject, error: BaseException) -> str:
     """The innermost line of the plug-in, or of a class that it builds on, that an error came through."""
     files = {_source(cls) for cls in subject.plugin.cls.__mro__} - {_source(Method), ""}
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
@@ -190,8 +197,43 @@ class Case:
 
 
 def parametrize(methods: Sequence[str]) -> pytest.MarkDecorator:
-    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`."""
+    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`.
+
+    They may be data sets, partitions and networks as well; a name is a method's where there is such a method.
+    """
     import pytest
 
-    cases = [Case(method, sentence) for method in methods for sentence in sentences()]
-    return pytest.mark.parametrize("check", cases, ids=[f"{case.method}: {case.sentence}" for case in cases])
+    from fedbench.check import kinds
+
+    cases: list[tuple[str, Case | kinds.Case]] = []
+    for text in methods:
+        for kind in ["method"] if text in plugins.names("method") else kinds.kinds_of(text):
+            found = [Case(text, sentence) for sentence in sentences()] if kind == "method" else kinds.cases(kind, text)
+            cases += [(text, case) for case in found]
+    names = [f"{text}: {case.sentence}" for text, case in cases]
+    return pytest.mark.parametrize("check", [case for _, case in cases], ids=names)
+
+
+class Checks(list[CheckResult]):
+    """The results of all checks on one method; they print as one line each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    __repr__ = __str__
+
+    @property
+    def holds(self) -> bool:
+        """Whether no check failed."""
+        return all(result.status != "fails" for result in self)
+
+
+class _Module(ModuleType):
+    """This module, which can be called: `fedbench.check("my_method.py")`."""
+
+    def __call__(self, method: str | type[Method]) -> Checks:
+        """All checks on one method, given by name, file or class."""
+        return Checks(each_check(plugins.find_method(text_of("method", method))))
+
+
+sys.modules[__name__].__class__ = _Module

@@ -26,7 +26,7 @@ from fedbench.check.sentence import Broken
 from fedbench.check.subject import Subject, numbers, one_round, run
 from fedbench.check.watched import CLIENT, SERVER, Call, packed
 from fedbench.plugins import Plugin
-from fedbench.plugins.finding import load_file
+from fedbench.plugins.files import load_file
 from fedbench.runs import checkpoint
 
 PARTS = {"clients": (CLIENT, "4711"), "server": (SERVER, "1789")}  # what is called, and the PYTHONHASHSEED

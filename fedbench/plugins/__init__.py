@@ -1,5 +1,6 @@
 """Plug-ins: found by name or file, their code hash, hyperparameters and text forms, and files to start from."""
 
+from fedbench.plugins.calls import default_clients, load, network
 from fedbench.plugins.finding import (
     Plugin,
     find,
@@ -8,9 +9,11 @@ from fedbench.plugins.finding import (
     find_network,
     find_partition,
     names,
+    refresh,
 )
+from fedbench.plugins.guard import guarded, place, said, shown, trace
 from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters
-from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_plugin
+from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_file, partition_plugin
 
 __all__ = [
     "Hyperparameter",
@@ -19,14 +22,24 @@ __all__ = [
     "Scalar",
     "build",
     "configure",
+    "default_clients",
     "find",
     "find_dataset",
     "find_method",
     "find_network",
     "find_partition",
+    "guarded",
     "hyperparameters",
+    "load",
     "names",
+    "network",
     "parse_networks",
     "parse_partition",
+    "partition_file",
     "partition_plugin",
+    "place",
+    "refresh",
+    "said",
+    "shown",
+    "trace",
 ]

@@ -5,45 +5,86 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterator
+from importlib.abc import InspectLoader
 from types import ModuleType
+
+from fedbench.plugins import files
 
 
 def code_hash(module: ModuleType) -> str:
     """A hash of what the source computes: comments, docstrings, layout and declared deviations aside.
 
-    The plug-ins that it imports belong to it.
+    The plug-ins that it imports belong to it, and so do modules of its author's: those beside a plug-in file, and those
+    of the package that a plug-in was installed with.
     """
     digest = hashlib.sha256()
-    for source in _sources(module, set()):
+    for source in _sources(module.__name__, set()):
         digest.update(repr(_meaning(ast.parse(source))).encode())
     return digest.hexdigest()[:16]
 
 
-def _sources(module: ModuleType, seen: set[str]) -> Iterator[str]:
-    seen.add(module.__name__)
-    source = inspect.getsource(module)
+def _sources(name: str, seen: set[str]) -> Iterator[str]:
+    seen.add(name)
+    source, package = _source(name)
     yield source
-    for name in sorted(_plugins_imported(ast.parse(source), module.__name__) - seen):
-        with contextlib.suppress(ModuleNotFoundError):  # a plug-in may be able to do without
-            yield from _sources(importlib.import_module(name), seen)
+    for other in sorted(_plugins_imported(ast.parse(source), name, package) - seen):
+        yield from _sources(other, seen)
 
 
-def _plugins_imported(source: ast.Module, importer: str) -> set[str]:
-    """The modules of `fedbench.methods` and `fedbench.datasets` that the source of the module `importer` imports."""
+def _source(name: str) -> tuple[str, str]:
+    """The source of a module, and the package that its relative imports begin from; read without executing it."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return inspect.getsource(module), module.__spec__.parent or "" if module.__spec__ else ""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    return spec.loader.get_source(name) or "", spec.parent or ""
+
+
+def _plugins_imported(source: ast.Module, importer: str, package: str) -> set[str]:
+    """The plug-ins, and the modules of the same author, that the source of the module `importer` imports.
+
+    `package` is what relative imports in it begin from.
+    """
     found: list[str] = []
     for node in ast.walk(source):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            parents = importer.split(".")[: -node.level] if node.level else []  # of a relative import
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            inside = base in ("fedbench.methods", "fedbench.datasets")
-            found += [f"{base}.{alias.name}" for alias in node.names] if inside else [base]
-    return {name for name in found if name.startswith(("fedbench.methods.", "fedbench.datasets."))}
+            base = node.module or ""
+            if node.level:
+                with contextlib.suppress(ImportError):  # above the top, which fails where it is executed
+                    base = importlib.util.resolve_name("." * node.level + base, package)
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    everything = {part for name in found for part in _with_parents(files.beside(importer, name) or name)}
+    return {name for name in everything if name.startswith(_families(importer)) and _is_module(name)}
+
+
+def _with_parents(name: str) -> list[str]:
+    """`a.b.c`, and `a.b` and `a`, which are imported before it."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _families(importer: str) -> tuple[str, ...]:
+    """What the names of modules begin with that belong to the hash of those that import them."""
+    top = importer.partition(".")[0]
+    own = () if top == "fedbench" else (f"{top}.",)
+    return ("fedbench.methods.", "fedbench.datasets.", *own)
+
+
+def _is_module(name: str) -> bool:
+    """Whether there is a module called `name`, and not only something of that name inside of one."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # a plug-in may be able to do without
+        return False
+    return spec is not None and spec.origin is not None and spec.origin.endswith(".py")
 
 
 def _meaning(node: object) -> object:

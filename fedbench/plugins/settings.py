@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,8 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from fedbench.errors import BadInput, unknown_name
 from fedbench.method import Method
 from fedbench.plugins.finding import Plugin
+from fedbench.plugins.guard import guarded, line_of
 
 Scalar = bool | int | float | str | None
+SCALARS = "a number, a text, true or false, none, or a dataclass of these"
+LARGEST = {"layers": 1000, "steps": 10**6, "": 10**9}  # whole numbers of hyperparameters with such names
 
 
 @dataclass(frozen=True)
@@ -27,35 +33,84 @@ class Hyperparameter:
     meaning: str
 
 
-def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
-    """The hyperparameters of a method, nested groups flattened to dotted names, in the order they are declared."""
-    return list(_fields(cls, ""))
+def hyperparameters(cls: type[Any], *, required: bool = False) -> list[Hyperparameter]:
+    """The hyperparameters of a method, nested groups flattened to dotted names, in the order they are declared.
+
+    Raises BadInput where an annotation or a default cannot be read, and where there is no default; with `required`,
+    which is for the settings of a partition, the default is then None.
+    """
+    with guarded(cls.__name__, "has hyperparameters that cannot be read"):
+        if required:
+            nothing = {field.name: None for field in dataclasses.fields(cls) if _is_required(field)}
+            return list(_fields(cls, (), values=SimpleNamespace(**{**_defaults(cls), **nothing})))
+        return list(_fields(cls, ()))
 
 
-def _fields(cls: type[Any], prefix: str, values: object = None) -> Iterator[Hyperparameter]:
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    return {field.name: _default(cls, field) for field in dataclasses.fields(cls) if not _is_required(field)}
+
+
+def _fields(
+    cls: type[Any], within: tuple[type[Any], ...], prefix: str = "", values: object = None
+) -> Iterator[Hyperparameter]:
+    if cls in within:
+        raise BadInput(
+            f"the hyperparameters {prefix}* are a {cls.__name__} in a {cls.__name__}: nest no group in itself"
+        )
     hints = field_hints(cls)
     for field in dataclasses.fields(cls):
-        if field.name == "task":
+        if field.name == "task" and not within:
             continue
-        hint = hints[field.name]
+        hint, name = hints[field.name], prefix + field.name
         plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-        meaning = " ".join(getattr(note, "description", None) or "" for note in typing.get_args(hint)[1:])
-        default = field.default if values is None else getattr(values, field.name)
-        if default is dataclasses.MISSING:
-            default = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+        meaning = " ".join(str(getattr(note, "description", None) or "") for note in typing.get_args(hint)[1:])
+        default = _default(cls, field) if values is None else getattr(values, field.name)
         if dataclasses.is_dataclass(plain):
             assert isinstance(plain, type)
-            yield from _fields(plain, f"{prefix}{field.name}.", default)
+            if not isinstance(default, plain):
+                given = f"{default!r:.100}{line_of(cls, field.name)}: write e.g. `{plain.__name__}()`"
+                raise BadInput(f"the default of the hyperparameters {name}.* must be a {plain.__name__}, not {given}")
+            yield from _fields(plain, (*within, cls), f"{name}.", default)
+        elif not isinstance(default, Scalar):
+            raise BadInput(
+                f"the hyperparameter {name} is a {type(default).__name__}: use {SCALARS}{line_of(cls, field.name)}"
+            )
         else:
-            yield Hyperparameter(prefix + field.name, _type_name(plain), default, meaning.strip())
+            yield Hyperparameter(name, _type_name(plain), default, meaning.strip())
+
+
+def _default(cls: type[Any], field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    where = line_of(cls, field.name)
+    if field.default_factory is dataclasses.MISSING:
+        raise BadInput(
+            f"the hyperparameter {field.name} of {cls.__name__} has no default{where}: give it the paper's value"
+        )
+    with guarded(f"the default of {cls.__name__}.{field.name}{where}", "cannot be made"):
+        return field.default_factory()
 
 
 def field_hints(cls: type[Any]) -> dict[str, Any]:
-    """The annotations of a method's fields. Raises BadInput where one cannot be read."""
+    """The annotations of a dataclass, evaluated. Raises BadInput, naming the field, where one cannot be."""
     try:
         return typing.get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise BadInput(f"an annotation of {cls.__name__} cannot be read at run time: {error}") from None
+    except Exception:
+        fields = {field.name for field in dataclasses.fields(cls)}
+        for owner in reversed(cls.__mro__):
+            written: dict[str, Any] = vars(owner).get("__annotations__", {})
+            for name, annotation in written.items():
+                if name not in fields:
+                    continue
+                alone = SimpleNamespace(__annotations__={name: annotation})
+                variables = vars(sys.modules.get(owner.__module__, typing))
+                with guarded(f"the annotation of {owner.__name__}.{name}{line_of(owner, name)}", "cannot be read"):
+                    typing.get_type_hints(alone, variables, dict(vars(owner)))
+        raise
 
 
 def _type_name(hint: Any) -> str:
@@ -67,7 +122,7 @@ def _type_name(hint: Any) -> str:
 def configure(plugin: Plugin, settings: Mapping[str, object]) -> dict[str, Scalar]:
     """All hyperparameters of a method by dotted name: the defaults, and `settings` (text or values) over them.
 
-    Raises BadInput for an unknown name, a wrong type, or a value out of its range.
+    Raises BadInput for an unknown name, a wrong type, or a value out of its range or out of all reason.
     """
     known = {h.name: h.default for h in hyperparameters(plugin.cls)}
     for name in settings:
@@ -76,12 +131,26 @@ def configure(plugin: Plugin, settings: Mapping[str, object]) -> dict[str, Scala
     cleaned = {
         key: None if isinstance(value, str) and value.lower() == "none" else value for key, value in settings.items()
     }
-    return _flatten(_validated(plugin, {**known, **cleaned}))
+    flat = _flatten(_validated(plugin, {**known, **cleaned}))
+    for name, value in flat.items():
+        sane(f"{plugin.name}.{name}", value)
+    return flat
+
+
+def sane(name: str, value: object, largest: int | None = None) -> None:
+    """Raise BadInput for a number that is none or infinite, and for a count whose work would never end."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{name}={value} is no finite number: give one")
+    most = largest or next(most for ending, most in LARGEST.items() if name.endswith(ending))
+    if isinstance(value, int) and abs(value) > most:
+        raise BadInput(f"{name}={value} is more than makes sense: give at most {most}")
 
 
 def build(plugin: Plugin, task: Any, params: Mapping[str, object]) -> Method:
     """The method with the hyperparameters `params` (dotted names), for `task`."""
-    method: Method = plugin.cls(task=task, **_validated(plugin, params))
+    values = _validated(plugin, params)
+    with guarded(plugin.name, "cannot be set up"):
+        method: Method = plugin.cls(task=task, **values)
     return method
 
 
@@ -96,12 +165,14 @@ def _validated(plugin: Plugin, params: Mapping[str, object]) -> dict[str, Any]:
     hints = field_hints(plugin.cls)
     values = {}
     for name, value in nested.items():
-        try:
-            values[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join([plugin.name, name, *map(str, problem["loc"])])
-            raise BadInput(f"{where}={problem['input']}: {problem['msg'].lower()}") from None
+        where = f"the hyperparameter {name} of {plugin.name}{line_of(plugin.cls, name)}"
+        with guarded(where, "has an annotation or a value that cannot be used", f"annotate it as {SCALARS}"):
+            try:
+                values[name] = TypeAdapter(hints[name]).validate_python(value)
+            except ValidationError as error:
+                problem = error.errors()[0]
+                setting = ".".join([plugin.name, name, *map(str, problem["loc"])])
+                raise BadInput(f"{setting}={str(problem['input'])[:100]}: {problem['msg'].lower()}") from None
     return values
 
 
@@ -115,6 +186,5 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
         elif isinstance(value, Scalar):
             flat[prefix + name] = value
         else:
-            kinds = "a number, a text, true or false, none, or a dataclass of these"
-            raise BadInput(f"the hyperparameter {prefix}{name} is a {type(value).__name__}: use {kinds}")
+            raise BadInput(f"the hyperparameter {prefix}{name} is a {type(value).__name__}: use {SCALARS}")
     return flat

@@ -21,12 +21,29 @@ from fedbench.errors import BadInput, unknown_name
 from fedbench.partition import Kind
 from fedbench.partitions import Classes
 from fedbench.plugins.finding import Plugin, find_network, find_partition
+from fedbench.plugins.guard import guarded
+from fedbench.plugins.settings import sane
 from fedbench.seeds import numpy_stream
+
+MOST = 10**6  # clients, rows, shares: whole numbers that a partition is told
 
 
 def partition_plugin(text: str | None, dataset: type[Dataset] | Dataset) -> Plugin:
     """The kind of partition that `text` names; without a text the data set's own."""
-    return find_partition(_cut(text or dataset.partition)[0])
+    return find_partition(_cut(_partition_text(text, dataset))[0])
+
+
+def _partition_text(text: str | None, dataset: type[Dataset] | Dataset) -> str:
+    if text is not None and not text.strip():
+        raise BadInput("the partition is an empty text: name one, e.g. dirichlet:alpha=0.3, or leave the option out")
+    return dataset.partition if text is None else text
+
+
+def partition_file(text: str | None, dataset: type[Dataset] | Dataset) -> str:
+    """The absolute text of a partition that is a file, which finds it from any folder; empty where it has a name."""
+    where = partition_plugin(text, dataset).where
+    settings = _cut(_partition_text(text, dataset))[1]
+    return "" if not where.endswith(".py") else where if settings is None else f"{where}:{settings}"
 
 
 def _cut(text: str) -> tuple[str, str | None]:
@@ -47,7 +64,7 @@ def parse_partition(text: str | None, dataset: type[Dataset] | Dataset) -> Kind:
     """
     plugin = partition_plugin(text, dataset)
     kind: type[Kind] = plugin.cls
-    text = text or dataset.partition
+    text = _partition_text(text, dataset)
     settings = _cut(text)[1]
     known = [field.name for field in fields(kind)]
     given: dict[str, Any] = {}
@@ -64,13 +81,17 @@ def parse_partition(text: str | None, dataset: type[Dataset] | Dataset) -> Kind:
         given[key] = value
     if kind is Classes:
         given.setdefault("per_client", dataset.classes_per_client)
-    try:
-        return kind(**given)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        what = f"{where} = {first['input']}: " if where else ""
-        raise BadInput(f"the partition {text!r} cannot be: {what}{first['msg']}") from error
+    with guarded(f"the partition {text!r}", "cannot be set up"):
+        try:
+            made = kind(**given)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            what = f"{where} = {str(first['input'])[:100]}: " if where else ""
+            raise BadInput(f"the partition {text!r} cannot be: {what}{first['msg']}") from None
+        for field in fields(made):
+            sane(f"in the partition {text!r}, {field.name}", getattr(made, field.name), MOST)
+        return made
 
 
 @dataclass(frozen=True)
@@ -112,6 +133,8 @@ def parse_networks(text: str, clients: int, where: Mapping[str, str] | None = No
     Neighbours with one network are counted together. Raises BadInput for an unknown network, for a count that is none,
     and where the counts do not add up to the clients.
     """
+    if not text.strip():
+        raise BadInput("the network is an empty text: name one, e.g. lenet, or leave the option out")
     body, order = (text.removesuffix(":shuffled"), True) if text.endswith(":shuffled") else (text, False)
     items = [item.strip() for item in body.split(",")]
     found: list[tuple[Plugin, int]] = []

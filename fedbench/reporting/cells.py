@@ -150,7 +150,9 @@ def collect(root: Path) -> Collection:
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
     runs: dict[str, Run] = {}
     files = list(storage.files(root))
-    everywhere = {path for path in root.rglob("*.json") if storage.WORK not in path.relative_to(root).parts}
+    everywhere = {
+        path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
+    }
     strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
     for run in _read_all(files):

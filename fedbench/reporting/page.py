@@ -8,28 +8,32 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedbench import __version__
 from fedbench.reporting import tables as forms
-from fedbench.reporting.boards import Board
 from fedbench.reporting.cells import Collection, Run
 from fedbench.reporting.figures import Picture
+from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.tables import Entry, Table
+
+if TYPE_CHECKING:
+    from fedbench.reporting.compose import Claim
 
 
 def page(
     title: str,
     caption: str,
-    boards: Sequence[Board],
+    by_setting: Sequence[SettingResults],
     tables: Sequence[Table],
     pictures: Sequence[Picture],
     collection: Collection,
     warnings: Sequence[str],
     notes: Sequence[str],
+    claims: Sequence[Claim] = (),
 ) -> str:
     """The page as text."""
     environment = Environment(
@@ -58,7 +62,8 @@ def page(
         failures=collection.failures,
         warnings=warnings,
         notes=notes,
-        methods=_methods(boards),
+        claims=claims,
+        methods=_methods(by_setting),
     )
 
 
@@ -103,9 +108,9 @@ def _number(known: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
 # ---------------------------------------------------------------- methods
 
 
-def _methods(boards: Sequence[Board]) -> list[tuple[str, str, str]]:
+def _methods(by_setting: Sequence[SettingResults]) -> list[tuple[str, str, str]]:
     """Name, title and departures from its paper of every method."""
-    found = {line.name: line.cell.runs[0].title for board in boards for line in board.lines if line.cell.runs}
+    found = {line.name: line.cell.runs[0].title for setting in by_setting for line in setting.rows if line.cell.runs}
     return [(name, title, departures(name)) for name, title in sorted(found.items())]
 
 

@@ -5,34 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedbench import plugins
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
+from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
-from fedbench.storage.spec import Spec
+from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
+from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
+MOST_SEEDS = 1000
+SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
 
-    methods: Sequence[str]  # names or files
-    seeds: Sequence[int]
-    dataset: str = "digits"
+    # names, files or classes; a text has commas between them, and "all" is every method that has a name
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all"
+    dataset: str | type[Any] = "digits"
+    seeds: int | Sequence[int] | None = None  # a count or a list
+    preset: str = "laptop"
     clients: int | None = None
     partition: str | None = None
-    visits: int = PRESETS["laptop"].visits
-    evaluate_every: int = PRESETS["laptop"].evaluate_every
+    visits: int | None = None
+    evaluate_every: int | None = None
     novel_clients: int = 0
     adapt_visits: int | None = None
     network: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    settings: Mapping[str, object] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    settings_file: Path | None = None  # as `fedbench tune` writes it; `settings` go before it
     device: str = "auto"
     data_root: Path | None = None
     results: Path = Path("results")
@@ -42,24 +50,23 @@ class Comparison:
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
-        found = [plugins.find_method(text) for text in self.methods]
-        names = [plugin.name for plugin in found]
-        if not names:
-            raise BadInput("no method was named: give at least one, e.g. pfedhn")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadInput(f"the method {twice[0]} was named twice")
+        if self.preset not in PRESETS:
+            raise unknown_name("preset", self.preset, PRESETS)
+        from fedbench.runs.prepare import refresh
+
+        refresh()
+        preset = PRESETS[self.preset]
+        found = self.found()
         params = self._params(found)
-        dataset, device = plugins.find_dataset(self.dataset), self._device()
+        dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
         root = data_root(self.data_root)
         if clients is None:
             from fedbench.runs.prepare import load_data
 
-            clients = dataset.cls().default_clients(load_data(dataset.where, root))
-        networks = plugins.parse_networks(self.network or dataset.cls.network, clients)
+            clients = plugins.default_clients(dataset, load_data(dataset.where, root))
+        networks = plugins.parse_networks(dataset.cls.network if self.network is None else self.network, clients)
         partition = str(plugins.parse_partition(self.partition, dataset.cls))
-        from_file = plugins.partition_plugin(self.partition, dataset.cls).where.endswith(".py")
         if self.adapt_visits is not None and not self.novel_clients:
             raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
         if self.novel_clients >= clients:
@@ -78,8 +85,8 @@ class Comparison:
                     if self.novel_clients
                     else 0,
                     seed=seed,
-                    visits=self.visits,
-                    evaluate_every=self.evaluate_every,
+                    visits=preset.visits if self.visits is None else self.visits,
+                    evaluate_every=preset.evaluate_every if self.evaluate_every is None else self.evaluate_every,
                     width=1 if device == "cpu" else WIDTH_ON_GPU,
                     device="cpu" if device == "cpu" else "cuda",
                 ),
@@ -89,17 +96,47 @@ class Comparison:
                 results=self.results.resolve(),
                 checkpoint_every=self.checkpoint_every,
                 device=device,
-                partition=str(self.partition) if from_file else "",
+                partition=plugins.partition_file(self.partition, dataset.cls),
                 networks=tuple((p.name, p.where) for p in networks.distinct if p.where.endswith(".py")),
                 keep_models=self.keep_models,
                 keep_state=self.keep_state,
             )
-            for seed in self.seeds
+            for seed in self._seeds()
             for plugin in found
         ]
 
+    def found(self) -> list[Plugin]:
+        """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
+        methods = self.methods.split(",") if isinstance(self.methods, str) else self.methods
+        methods = [methods] if isinstance(methods, type) else methods
+        texts = [text_of("method", method).strip() for method in methods]
+        texts = [text for text in texts if text]
+        named = [plugins.find_method(text) for text in texts if text.lower() != "all"]
+        names = [plugin.name for plugin in named]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadInput(f"the method {twice[0]} was named twice")
+        everything = plugins.names("method") if len(named) < len(texts) else []
+        made = [plugins.find_method(name) for name in everything if name not in names] + named
+        if not made:
+            raise BadInput("no method was named: give at least one, e.g. pfedhn")
+        return made
+
+    def _seeds(self) -> list[int]:
+        if self.seeds is None:
+            return seed_list(PRESETS[self.preset].seeds)
+        if isinstance(self.seeds, int):
+            if not 1 <= self.seeds <= MOST_SEEDS:
+                raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")
+            return seed_list(self.seeds)
+        seeds = list(self.seeds)
+        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            given = ",".join(map(str, seeds))
+            raise BadInput(f"seeds {given!r}: give at least one, different numbers of at least 0, such as 42,27,13")
+        return seeds
+
     def _params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
-        settings: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
+        settings: dict[str, dict[str, object]] = {plugin.name: {} for plugin in found}
         for key, value in self.settings.items():
             method, _, name = key.partition(".")
             if method == "all":
@@ -113,7 +150,33 @@ class Comparison:
             for each in having:
                 if method != "all" or name not in settings[each]:  # what is said of one method goes before
                     settings[each][name] = value
+        for plugin in found:
+            for name, value in self._tuned.get(plugin.name, NOT_TUNED).settings.items():
+                settings[plugin.name].setdefault(name, value)
         return {plugin.name: plugins.configure(plugin, settings[plugin.name]) for plugin in found}
+
+    @property
+    def _tuned(self) -> Mapping[str, Settings]:
+        return {} if self.settings_file is None else read_settings(self.settings_file)
+
+    @property
+    def efforts(self) -> dict[str, str]:
+        """For each method how its settings were found, for tables: `tuned, 16 trials, 9,600 visits`, or `defaults`."""
+        named = {key.partition(".")[0] for key in self.settings}
+        words = {}
+        for plugin in self.found():
+            own = named & {plugin.name, "all"}
+            words[plugin.name] = self._tuned.get(plugin.name, NOT_TUNED).words + (
+                ", settings of your own" if own else ""
+            )
+        return words
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the settings file before anything runs."""
+        if self.settings_file is None:
+            return []
+        return unfit(self.settings_file, self._tuned, self.found())
 
     def _device(self) -> str:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -130,14 +193,25 @@ class Comparison:
 
 
 def check_possible(jobs: Sequence[Job]) -> None:
-    """Make every partition and network of `jobs` once, so that an impossible one is refused before anything runs."""
-    from fedbench.runs.prepare import load_data, make_network, make_partition
+    """Make every partition, network and method of `jobs` once: what is impossible is refused before anything runs.
 
-    for job in {(job.spec.partition, job.spec.clients, job.spec.seed): job for job in jobs}.values():
-        spec = job.spec
-        make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
-        for plugin in plugins.parse_networks(spec.network, spec.clients, dict(job.networks)).distinct:
-            make_network(plugin, load_data(job.dataset, job.data_root))
+    Give it the jobs that are to be done. Of a setting with very many seeds the first are tried: it is the setting that
+    is impossible, hardly ever the seed, and a run for which it is fails alone.
+    """
+    from fedbench.runs.prepare import load_data, make_partition, try_out
+
+    settings: dict[tuple[object, ...], dict[int, Job]] = {}
+    for job in jobs:
+        setting = (job.dataset, job.data_root, job.partition or job.spec.partition, job.spec.clients)
+        settings.setdefault(setting, {}).setdefault(job.spec.seed, job)
+    for by_seed in settings.values():
+        for job in list(by_seed.values())[:SEEDS_TRIED]:
+            spec = job.spec
+            make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
+    each = {(job.dataset, job.spec.network, job.method, tuple(job.spec.params.items())): job for job in jobs}
+    for job in each.values():
+        networks = plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks))
+        try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
 def check_writable(results: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.partitions import Partition, split
 from fedbench.plugins import Networks, Plugin
+from fedbench.runs import mapped
 from fedbench.storage.spec import Spec
 from fedbench.task import Task
 from fedbench.training import Clients, Engine, Schedule, federate
@@ -32,10 +33,24 @@ class Problem:
 
 
 @lru_cache(maxsize=1)
+def _load(where: str, root: Path) -> tuple[Data, str]:
+    return mapped.load(plugins.find_dataset(where), root)
+
+
 def load_data(where: str, root: Path) -> Data:
-    """The samples of the data set found by `where`, loaded once a process."""
-    data: Data = plugins.find_dataset(where).cls().load(root)
-    return data
+    """The samples of the data set found by `where`; in memory once for all processes, where they come from a file."""
+    return _load(where, root)[0]
+
+
+def forget_data() -> None:
+    """Let the samples go that were loaded last."""
+    _load.cache_clear()
+
+
+@cache
+def data_fingerprint(where: str, root: Path) -> str:
+    """What the samples of a data set are known by on other machines."""
+    return _load(where, root)[1]
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
@@ -46,18 +61,41 @@ def image_shape(data: Data) -> tuple[int, int, int]:
 
 def make_network(plugin: Plugin, data: Data) -> Network:
     """The network for the images of `data`. Raises BadInput where they are too small for its poolings."""
-    made: Network = replace(plugin.cls(image_shape(data), data.classes), name=plugin.name)
-    if any(0 in shape for shape in made.shapes.values()):
-        height, width = image_shape(data)[1:]
-        raise BadInput(f"images of {height} x {width} pixels are too small for the network {plugin.name}: 16 x 16 do")
-    return made
+    return plugins.network(plugin, image_shape(data), data.classes)
 
 
 @lru_cache(maxsize=2)
 def make_partition(where: str, root: Path, partition: str, clients: int, seed: int) -> Partition:
     """Who holds which rows. `partition` is a text that finds its kind, by name or file."""
     dataset, data = plugins.find_dataset(where).cls, load_data(where, root)
-    return split(data, plugins.parse_partition(partition, dataset), clients, seed, dataset.validation_rows)
+    kind = plugins.parse_partition(partition, dataset)
+    with plugins.guarded(f"the partition {partition!r}", f"cannot be made for {clients} clients"):
+        return split(data, kind, clients, seed, dataset.validation_rows)
+
+
+def refresh() -> None:
+    """Read plug-in files again that were edited since they were found, and forget what was made with them."""
+    if plugins.refresh():
+        forget_data()
+        data_fingerprint.cache_clear()
+        make_partition.cache_clear()
+
+
+def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:
+    """Set a method up for each of the networks, and no more. Raises BadInput where it refuses its hyperparameters."""
+    built = tuple(make_network(plugin, data) for plugin in networks.distinct)
+    for network in built:
+        task = Task(
+            network=network,
+            networks=built,
+            images=data.images,
+            labels=data.labels,
+            mean=torch.tensor(data.mean)[:, None, None],
+            std=torch.tensor(data.std)[:, None, None],
+            clients=spec.clients - spec.novel_clients,
+            classes=data.classes,
+        )
+        plugins.build(method, task, spec.params)
 
 
 def prepare(
@@ -110,4 +148,16 @@ def prepare(
     return Problem(spec, dealt, engine(range(trained)), unseen)
 
 
-__all__ = ["Clients", "Problem", "image_shape", "load_data", "make_network", "make_partition", "prepare"]
+__all__ = [
+    "Clients",
+    "Problem",
+    "data_fingerprint",
+    "forget_data",
+    "image_shape",
+    "load_data",
+    "make_network",
+    "make_partition",
+    "prepare",
+    "refresh",
+    "try_out",
+]

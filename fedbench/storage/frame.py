@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,11 +23,15 @@ def load_results(path: str | Path = "results", level: Literal["runs", "clients",
     0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed; the method's
     hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
     """
+    return frame(map(read, files(Path(path))), level)
+
+
+def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
+    """As `load_results`, of results that have been read."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for file in files(Path(path)):
-        result = read(file)
+    for result in results:
         spec = result.spec.model_dump(exclude={"params"})
         params: dict[str, Scalar] = {f"param.{name}": value for name, value in result.spec.params.items()}
         run = {"identity": result.spec.identity, "title": result.title, **spec}

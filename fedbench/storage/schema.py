@@ -150,10 +150,11 @@ class Result(BaseModel):
             raise BadInput(at + "its unseen clients joined at the end; run it for that length")
         if self.earlier is None:
             raise BadInput(at + "its file is of an older format, without the scores on the way; run it again")
-        place = next((i for i, row in enumerate(self.history) if row.visits == visits), None)
+        place = next((i for i, row in enumerate(self.history) if 0 < row.visits == visits), None)
         if place is None:
-            grid = [row.visits for row in self.history]
-            raise BadInput(at + f"it was evaluated at {grid[0]}, {grid[1]}, ..., {grid[-1]}; name one of these")
+            grid = [str(row.visits) for row in self.history if row.visits]
+            some = grid if len(grid) <= 4 else [*grid[:2], "...", grid[-1]]
+            raise BadInput(at + f"it was evaluated at {', '.join(some)}; name one of these")
         reached = [best for best in (*self.earlier, self.best) if best.visits <= visits]
         cut = self.model_copy(
             update={

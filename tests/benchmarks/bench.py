@@ -250,10 +250,10 @@ def start_up(root: Path, folder: Path, repeats: int) -> list[tuple[str, str, str
     for i in range(repeats):
         began = time.time()
         options = ["--methods", str(plugin), "--visits", "1", "--set", "first-step.local.steps=1"]
-        run_once(["run", *data, *options, "--seeds", "2", "--results", str(folder / f"first{i}")], folder)
+        run_once(["run", *data, *options, "--seed-count", "2", "--results", str(folder / f"first{i}")], folder)
         waits.append(float(note.read_text()) - began)
     # every visit is followed by a checkpoint here, as any may be, and the second run finds what the first one left
-    options = ["--methods", "pfedhn", "--visits", "4", "--seeds", "2", "--jobs", "1", "--checkpoint-every", "0"]
+    options = ["--methods", "pfedhn", "--visits", "4", "--seed-count", "2", "--jobs", "1", "--checkpoint-every", "0"]
     _, peak = run_once(["run", *data, *options, "--results", str(folder / "peak")], folder)
     command = [sys.executable, "-c", WITHOUT_TORCH, str(folder / "peak"), str(folder / "report")]
     seen = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
@@ -275,7 +275,7 @@ def machine() -> str:
 def random_images(folder: Path) -> Path:
     """A stand-in for CIFAR-10 with its shapes."""
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, rows in (("train", 50_000), ("test", 10_000)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{split}"] = np.arange(rows) % 10

@@ -76,10 +76,12 @@ def result(
 
     history = [row(visits) for visits in range(0, plan.visits + 1, plan.evaluate_every)]
     timed = [{**entry, "seconds": 0.02 * entry["visits"] + 0.1} for entry in history]
-    test = scores(rng, seen, skill)
+    test: dict[str, Any] = scores(rng, seen, skill)
     if correct is not None:
         test = {"correct": list(correct), "total": [10] * len(correct), "loss": [0.5] * len(correct)}
-    unseen = {"best": {**row(20), "test": scores(rng, novel, skill - 0.1)}, "history": timed[:2]} if novel else None
+    unseen: dict[str, Any] | None = None
+    if novel:
+        unseen = {"best": {**row(20), "test": scores(rng, novel, skill - 0.1)}, "history": timed[:2]}
     payload: dict[str, Any] = {
         "format": 1,
         "spec": plan.model_dump(mode="json"),

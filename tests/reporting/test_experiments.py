@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from fedbench import storage
+from fedbench.api import reproduce
 from fedbench.errors import BadInput
 from fedbench.experiments import schema as experiment
 from fedbench.experiments.schema import line_of, load
 from fedbench.reporting import tables as forms
-from fedbench.runs.plan import plan, reproduce, status
+from fedbench.runs.plan import plan, status
 
 MINE = """\
 title = "Mine"

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedbench.errors import BadInput
-from fedbench.reporting.boards import Board
 from fedbench.reporting.figures import Picture
+from fedbench.reporting.settings import SettingResults
 
 
 def pictures(
-    boards: Sequence[Board], data_root: Path | None = None, download: bool = True
+    by_setting: Sequence[SettingResults], data_root: Path | None = None, download: bool = True
 ) -> tuple[list[Picture], list[str]]:
-    """A picture of each board's partition, under the first seed; a sentence for each that could not be made.
+    """A picture of each setting's partition, under the first seed; a sentence for each that could not be made.
 
     Without `download`, a data set that is not there is not fetched.
     """
@@ -25,10 +25,10 @@ def pictures(
 
     made: list[Picture] = []
     missing: list[str] = []
-    for board in boards:
-        if not board.runs:
+    for setting in by_setting:
+        if not setting.runs:
             continue
-        run = board.runs[0]
+        run = setting.runs[0]
         spec = run.spec
         root = find_root(data_root)
         file = root / f"{spec.dataset}.npz"
@@ -38,11 +38,11 @@ def pictures(
             partition = make_partition(spec.dataset, root, spec.partition, spec.clients, spec.seed)
             data = load_data(spec.dataset, root)
         except BadInput as error:
-            missing.append(f"no picture of the partition of {board.label}: {error}")
+            missing.append(f"no picture of the partition of {setting.label}: {error}")
             continue
         if partition.checksum() != run.partition:
             missing.append(
-                f"no picture of the partition of {board.label}: these data give another one than the runs had"
+                f"no picture of the partition of {setting.label}: these data give another one than the runs had"
             )
             continue
         files = {}
@@ -51,7 +51,7 @@ def pictures(
                 path = Path(folder) / f"partition.{kind}"
                 picture(partition, data, path)
                 files[kind] = path.read_bytes()
-        title = f"Who holds what: {board.label}"
+        title = f"Who holds what: {setting.label}"
         caption = f"Training rows of each client and class, seed {spec.seed}, partition {spec.partition}."
-        made.append(Picture(f"{board.name}-partition", title, caption, files))
+        made.append(Picture(f"{setting.name}-partition", title, caption, files))
     return made, missing

@@ -21,15 +21,15 @@ GRID_WIDTH = 8  # settings side by side in one table
 
 
 @dataclass(frozen=True)
-class Line:
-    """One method of a board; `name` chooses its colour, `title` is the line's alone (see `told_apart`)."""
+class MethodRow:
+    """One method of a setting; `name` chooses its colour, `title` is the line's alone (see `told_apart`)."""
 
     name: str
     title: str
     cell: Cell
 
 
-def told_apart(lines: Sequence[Line]) -> list[Line]:
+def told_apart(lines: Sequence[MethodRow]) -> list[MethodRow]:
     """`lines` with the method's name behind every title that is there more than once, as of a subclass of FedAvg."""
     titles = [line.title for line in lines]
     return [
@@ -38,23 +38,23 @@ def told_apart(lines: Sequence[Line]) -> list[Line]:
 
 
 @dataclass(frozen=True)
-class Board:
-    """All that is known in one setting. `name` is the stem of its files."""
+class SettingResults:
+    """All results of one setting, a row for each method. `name` is the stem of its files."""
 
     name: str
     label: str
-    lines: Sequence[Line]
+    rows: Sequence[MethodRow]
     published: Mapping[str, Published] = field(default_factory=dict)  # by the method's name
 
     @property
     def cells(self) -> dict[str, Cell]:
         """By title."""
-        return {line.title: line.cell for line in self.lines}
+        return {line.title: line.cell for line in self.rows}
 
     @property
     def runs(self) -> list[Run]:
         """Those that may be averaged."""
-        return [run for line in self.lines for run in line.cell.runs]
+        return [run for line in self.rows for run in line.cell.runs]
 
     @property
     def has_unseen(self) -> bool:
@@ -63,7 +63,7 @@ class Board:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the board's tables has to know."""
+        """What a reader of the setting's tables has to know."""
         found = []
         made_with = {f"versions of {name}": {run.version(name) for run in self.runs} for name in PACKAGES}
         made_with["kinds of device"] = {run.spec.device for run in self.runs}
@@ -72,15 +72,15 @@ class Board:
                 found.append(f"{self.label}: runs were made with different {what}: {', '.join(sorted(values))}")
         found += [
             f"{line.title}, seed {run.spec.seed}: training diverged; the score is of visit {run.best_visits}"
-            for line in self.lines
+            for line in self.rows
             for run in line.cell.runs
             if run.diverged
         ]
         return found
 
 
-def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]:
-    """One board a setting, the one with most runs first. A method all of whose runs there failed is a gap of it."""
+def by_setting(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[SettingResults]:
+    """One entry a setting, the one with most runs first. A method all of whose runs there failed is a gap of it."""
     groups: dict[Setting, list[Run]] = {}
     for run in runs:
         groups.setdefault(Setting.of(run.spec), []).append(run)
@@ -97,14 +97,14 @@ def boards(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Board]
         for method in sorted(tried):
             rows = variants([run for run in members if run.spec.method == method])
             if not rows:
-                lines.append(Line(method, method, Cell((), expected, f"failed: {failed[method]}")))
+                lines.append(MethodRow(method, method, Cell((), expected, f"failed: {failed[method]}")))
                 continue
             for title, row in zip(variant_titles(rows), rows, strict=True):
-                lines.append(Line(method, title, make_cell(row, expected)))
+                lines.append(MethodRow(method, title, make_cell(row, expected)))
         stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
         name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
         names.add(name)
-        made.append(Board(name, setting.label(groups), told_apart(lines)))
+        made.append(SettingResults(name, setting.label(groups), told_apart(lines)))
     return made
 
 
@@ -146,12 +146,12 @@ def best_of(entries: Mapping[str, Entry]) -> str | None:
     return max(known, key=lambda title: known[title]) if len(known) > 1 else None
 
 
-def _mark(board: Board, entries: dict[str, Entry], side: Side | None) -> dict[str, Entry]:
+def _mark(setting: SettingResults, entries: dict[str, Entry], side: Side | None) -> dict[str, Entry]:
     """With the greatest values marked, and of accuracies on a `side` those that are not significantly worse."""
     best = best_of(entries)
     if best is None:
         return entries
-    close = not_worse(board.cells, best, side == "unseen") if side else set()
+    close = not_worse(setting.cells, best, side == "unseen") if side else set()
     return {
         title: replace(entry, best=True) if entry.value == entries[best].value else replace(entry, close=title in close)
         for title, entry in entries.items()
@@ -168,16 +168,18 @@ def _what(entries: Iterable[Entry]) -> str:
 
 
 def grids(
-    all_boards: Sequence[Board], metrics: Sequence[Metric] = ("client mean", "pooled"), quoted: Metric | None = None
+    all_settings: Sequence[SettingResults],
+    metrics: Sequence[Metric] = ("client mean", "pooled"),
+    quoted: Metric | None = None,
 ) -> list[Table]:
     """Methods by settings, one table for each metric, and for seen and unseen clients.
 
     Published values stand in the table of the metric `quoted` for seen clients.
     """
     made = []
-    chunks = [all_boards[i : i + GRID_WIDTH] for i in range(0, len(all_boards), GRID_WIDTH)]
+    chunks = [all_settings[i : i + GRID_WIDTH] for i in range(0, len(all_settings), GRID_WIDTH)]
     for number, chunk in enumerate(chunks):
-        for side in ("seen", "unseen") if any(board.has_unseen for board in chunk) else ("seen",):
+        for side in ("seen", "unseen") if any(setting.has_unseen for setting in chunk) else ("seen",):
             for metric in metrics:
                 part = f"-{number + 1}" if len(chunks) > 1 else ""
                 name = f"accuracy-{metric.replace(' ', '-')}-{side}{part}"
@@ -185,17 +187,17 @@ def grids(
     return made
 
 
-def _grid(name: str, chunk: Sequence[Board], metric: Metric, side: Side, quote: bool) -> Table:
-    titles = list(dict.fromkeys(line.title for board in chunk for line in board.lines))
+def _grid(name: str, chunk: Sequence[SettingResults], metric: Metric, side: Side, quote: bool) -> Table:
+    titles = list(dict.fromkeys(line.title for setting in chunk for line in setting.rows))
     columns = []
-    for board in chunk:
+    for setting in chunk:
         value = metric_value(metric, side)
-        entries = {line.title: _entry(line.cell, value, "no unseen clients") for line in board.lines}
-        entries = _mark(board, entries, side)
+        entries = {line.title: _entry(line.cell, value, "no unseen clients") for line in setting.rows}
+        entries = _mark(setting, entries, side)
         if quote:
             entries = {
-                line.title: replace(entries[line.title], published=board.published.get(line.name))
-                for line in board.lines
+                line.title: replace(entries[line.title], published=setting.published.get(line.name))
+                for line in setting.rows
             }
         columns.append([entries.get(title, Entry(gap="not run")) for title in titles])
     what = _what(entry for column in columns for entry in column)
@@ -204,13 +206,13 @@ def _grid(name: str, chunk: Sequence[Board], metric: Metric, side: Side, quote: 
         name=name,
         title=f"Accuracy on {side} clients, {about}",
         caption=f"Test accuracy in %, {what}.",
-        columns=[Column(board.label) for board in chunk],
+        columns=[Column(setting.label) for setting in chunk],
         rows=[(title, [column[i] for column in columns]) for i, title in enumerate(titles)],
-        notes=[note for board in chunk for note in board.notes],
+        notes=[note for setting in chunk for note in setting.notes],
     )
 
 
-def measures(board: Board) -> Table:
+def measures(setting: SettingResults) -> Table:
     """Methods by everything that was measured in one setting."""
     shown: list[tuple[Column, Callable[[Run], float | None], Side | None]] = [
         (Column("client mean, %"), metric_value("client mean", "seen"), "seen"),
@@ -218,7 +220,7 @@ def measures(board: Board) -> Table:
         (Column("worst decile, %"), lambda run: run.seen.worst_decile, None),
         (Column("sd over clients, %", marked=False), lambda run: run.seen.client_sd, None),
     ]
-    if board.has_unseen:
+    if setting.has_unseen:
         shown += [
             (Column("unseen, client mean, %"), metric_value("client mean", "unseen"), "unseen"),
             (Column("unseen, pooled, %"), metric_value("pooled", "unseen"), "unseen"),
@@ -231,35 +233,35 @@ def measures(board: Board) -> Table:
     ]
     by_column = []
     for column, value, side in shown:
-        entries = {line.title: _entry(line.cell, value, "none") for line in board.lines}
-        by_column.append(_mark(board, entries, side) if column.marked else entries)
+        entries = {line.title: _entry(line.cell, value, "none") for line in setting.rows}
+        by_column.append(_mark(setting, entries, side) if column.marked else entries)
     for _, value in costs:  # a spread of costs is of no interest
-        by_column.append({line.title: replace(_entry(line.cell, value, "none"), sd=None) for line in board.lines})
+        by_column.append({line.title: replace(_entry(line.cell, value, "none"), sd=None) for line in setting.rows})
     return Table(
-        name=f"{board.name}-measures",
-        title=board.label,
+        name=f"{setting.name}-measures",
+        title=setting.label,
         caption="Test accuracy at the round chosen on validation, "
         f"{_what(entry for entries in by_column for entry in entries.values())}; costs: means.",
         columns=[column for column, _, _ in shown] + [column for column, _ in costs],
-        rows=_rows(board, by_column),
-        notes=board.notes,
+        rows=_rows(setting, by_column),
+        notes=setting.notes,
     )
 
 
-def _rows(board: Board, by_column: Sequence[Mapping[str, Entry]]) -> list[tuple[str, list[Entry]]]:
+def _rows(setting: SettingResults, by_column: Sequence[Mapping[str, Entry]]) -> list[tuple[str, list[Entry]]]:
     """A row tells why it is empty in its first column only."""
     return [
         (
             line.title,
             [replace(e[line.title], reason="") if i else e[line.title] for i, e in enumerate(by_column)],
         )
-        for line in board.lines
+        for line in setting.rows
     ]
 
 
-def pick_reference(board: Board, wanted: str | None) -> str | None:
+def pick_reference(setting: SettingResults, wanted: str | None) -> str | None:
     """The title of the line to compare with: that of the method `wanted`, else the best client mean."""
-    filled = [line for line in board.lines if line.cell.runs]
+    filled = [line for line in setting.rows if line.cell.runs]
     for line in filled:
         if wanted in (line.name, line.title):
             return line.title
@@ -268,12 +270,12 @@ def pick_reference(board: Board, wanted: str | None) -> str | None:
     return best_of({line.title: _entry(line.cell, metric_value("client mean", "seen")) for line in filled})
 
 
-def difference_table(board: Board, wanted: str | None = None, side: Side = "seen") -> Table | None:
+def difference_table(setting: SettingResults, wanted: str | None = None, side: Side = "seen") -> Table | None:
     """Every method less a reference method, paired; None where there is nothing to compare."""
-    reference = pick_reference(board, wanted)
+    reference = pick_reference(setting, wanted)
     if reference is None:
         return None
-    cells = {line.title: line.cell for line in board.lines if line.cell.runs}
+    cells = {line.title: line.cell for line in setting.rows if line.cell.runs}
     found = compare(cells, reference, side == "unseen")
     columns = [
         Column("difference, points", signed=True),
@@ -283,7 +285,7 @@ def difference_table(board: Board, wanted: str | None = None, side: Side = "seen
         Column("seeds", 0, False),
     ]
     rows = []
-    for line in board.lines:
+    for line in setting.rows:
         if line.title == reference or line.title not in cells:
             continue
         value = found[line.title]
@@ -301,8 +303,8 @@ def difference_table(board: Board, wanted: str | None = None, side: Side = "seen
     if not rows:
         return None
     return Table(
-        name=f"{board.name}-differences{'-unseen' if side == 'unseen' else ''}",
-        title=f"{board.label}: difference to {reference}" + (" on unseen clients" if side == "unseen" else ""),
+        name=f"{setting.name}-differences{'-unseen' if side == 'unseen' else ''}",
+        title=f"{setting.label}: difference to {reference}" + (" on unseen clients" if side == "unseen" else ""),
         caption=(
             f"Per-client test accuracy less that of {reference}, in percentage points, with a {CONFIDENCE:.0%} "
             f"bootstrap interval; Wilcoxon signed-rank p with Holm's correction (significant below {LEVEL}); "
@@ -310,11 +312,11 @@ def difference_table(board: Board, wanted: str | None = None, side: Side = "seen
         ),
         columns=columns,
         rows=rows,
-        notes=board.notes,
+        notes=setting.notes,
     )
 
 
-def communication(board: Board, metric: Metric, target: float | None) -> Table:
+def communication(setting: SettingResults, metric: Metric, target: float | None) -> Table:
     """What each method moves, and how much until its validation accuracy first reaches `target` percent."""
     curve = "accuracy" if metric == "pooled" else "client_mean"
 
@@ -334,14 +336,14 @@ def communication(board: Board, metric: Metric, target: float | None) -> Table:
         shown.append((Column(f"MB until {target:g} %", 3, False, significant=True), price))
     by_column = []
     for column, value in shown:
-        entries = {line.title: _entry(line.cell, value, "not reached") for line in board.lines}
+        entries = {line.title: _entry(line.cell, value, "not reached") for line in setting.rows}
         costs = {title: replace(entry, sd=None) for title, entry in entries.items()}
-        by_column.append(_mark(board, entries, "seen") if column.marked else costs)
+        by_column.append(_mark(setting, entries, "seen") if column.marked else costs)
     return Table(
-        name=f"{board.name}-communication",
-        title=f"Communication: {board.label}",
+        name=f"{setting.name}-communication",
+        title=f"Communication: {setting.label}",
         caption="Traffic in both directions in MB (10^6 bytes), means over seeds (of a target: those that reach it).",
         columns=[column for column, _ in shown],
-        rows=_rows(board, by_column),
-        notes=board.notes,
+        rows=_rows(setting, by_column),
+        notes=setting.notes,
     )

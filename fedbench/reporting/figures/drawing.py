@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fedbench.reporting.boards import Board, Line, metric_value
 from fedbench.reporting.cells import Floats
+from fedbench.reporting.figures.canvas import LOOK, Picture, Style, line_styles, new_figure, save_picture
+from fedbench.reporting.settings import MethodRow, SettingResults, metric_value
 from fedbench.reporting.statistics import summary
 
 if TYPE_CHECKING:
     from fedbench.experiments.schema import Draw
 
-WIDTH = 3.4  # inches
-DPI = 200
 POINTS = 200  # of a curve, where seeds were not looked at in the same places
 FAR = 30  # an axis becomes logarithmic where the dearest method costs so many times as much as the cheapest
 NEAR = 12  # points; a name that is farther from its place has a leader
 MANY_POINTS = 300  # from so many clients on a box is drawn without them
-LOOK: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.linewidth": 0.4,
-    "grid.color": "#dddddd",
-    "lines.linewidth": 1.2,
-    "pdf.fonttype": 42,  # letters that an editor can select
-    "svg.hashsalt": "fedbench",
-    "text.parse_math": False,  # a $ in a title is a $
-}
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 AXES: dict[str, tuple[str, str]] = {  # of the curves: the history's name, and the axis's
@@ -59,94 +34,20 @@ AXES: dict[str, tuple[str, str]] = {  # of the curves: the history's name, and t
 }
 
 
-class Style(NamedTuple):
-    """How a method looks."""
-
-    color: str
-    marker: str
-    line: str
+def _filled(setting: SettingResults) -> list[MethodRow]:
+    return [line for line in setting.rows if line.cell.runs]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure that was made: the stem of its files, what it shows, and its bytes by format."""
-
-    name: str
-    title: str
-    caption: str
-    files: Mapping[str, bytes]  # "png", "pdf"
-
-
-@cache
-def _styles() -> tuple[dict[str, Style], list[Style]]:
-    text = tomllib.loads(Path(__file__).with_name("style.toml").read_text(encoding="utf-8"))
-    return {name: Style(*style) for name, style in text["method"].items()}, [Style(*s) for s in text["free"]["styles"]]
-
-
-def styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for every method: its own, or a free one that its name chooses; none twice while they last."""
-    own, free = _styles()
-    chosen: dict[str, Style] = {}
-    for name in sorted(set(names)):
-        if name in own:
-            chosen[name] = own[name]
-            continue
-        start = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(free)
-        order = free[start:] + free[:start]
-        chosen[name] = next((style for style in order if style not in chosen.values()), order[0])
-    return chosen
-
-
-def _line_styles(board: Board) -> dict[str, Style]:
-    """By title. Variants of one method share its colour and differ in marker and line."""
-    by_name = styles(line.name for line in board.lines)
-    dashes, markers = ("-", "--", ":", "-."), "os^DvPX<>"
-    made: dict[str, Style] = {}
-    seen: dict[str, int] = {}
-    for line in board.lines:
-        style, twin = by_name[line.name], seen.get(line.name, 0)
-        seen[line.name] = twin + 1
-        if twin:
-            style = Style(
-                style.color,
-                markers[(markers.find(style.marker) + twin) % len(markers)],
-                dashes[(dashes.index(style.line) + twin) % len(dashes)],
-            )
-        made[line.title] = style
-    return made
-
-
-def _filled(board: Board) -> list[Line]:
-    return [line for line in board.lines if line.cell.runs]
-
-
-def _new(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _save(figure: Figure, name: str, title: str, caption: str) -> Picture:
-    files = {}
-    for kind in ("png", "pdf"):
-        buffer = io.BytesIO()
-        stamp = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=stamp)
-        files[kind] = buffer.getvalue()
-        figure.set_layout_engine("none")  # the layout is found; finding it again takes as long as drawing
-    return Picture(name, title, caption, files)
-
-
-def draw(board: Board, kind: Draw, metric: Literal["client mean", "pooled"] = "pooled") -> Picture | None:
-    """The figure `kind` of a board; None where the board has nothing for it."""
-    lines = _filled(board)
-    if not lines or (kind == "unseen" and not board.has_unseen):
+def draw(setting: SettingResults, kind: Draw, metric: Literal["client mean", "pooled"] = "pooled") -> Picture | None:
+    """The figure `kind` of a setting; None where the setting has nothing for it."""
+    lines = _filled(setting)
+    if not lines or (kind == "unseen" and not setting.has_unseen):
         return None
     makers: dict[str, Callable[..., Picture | None]] = {"front": front, "clients": clients, "unseen": unseen}
     with mpl.rc_context(LOOK):
         if kind in AXES:
-            return curves(board, lines, kind, metric)
-        return makers[kind](board, lines, metric)
+            return curves(setting, lines, kind, metric)
+        return makers[kind](setting, lines, metric)
 
 
 def _bars(look: Style) -> dict[str, Any]:
@@ -259,7 +160,7 @@ def _covered(a: Box, b: Box) -> float:
 # ---------------------------------------------------------------- figures
 
 
-def curve(line: Line, x: str, y: str) -> tuple[Floats, Floats, Floats | None]:
+def curve(line: MethodRow, x: str, y: str) -> tuple[Floats, Floats, Floats | None]:
     """A method's places, mean over seeds, standard deviation (None for one seed), to where the shortest seed ends."""
     histories = [run.history for run in line.cell.runs]
     grid = histories[0][x]
@@ -270,14 +171,14 @@ def curve(line: Line, x: str, y: str) -> tuple[Floats, Floats, Floats | None]:
     return grid, values.mean(axis=0), values.std(axis=0, ddof=1) if len(values) > 1 else None
 
 
-def curves(board: Board, lines: Sequence[Line], x: str, metric: str) -> Picture | None:
+def curves(setting: SettingResults, lines: Sequence[MethodRow], x: str, metric: str) -> Picture | None:
     """Validation accuracy against effort, with bands of one standard deviation over seeds."""
     key, label = AXES[x]
     shown = [line for line in lines if line.cell.runs[0].history[key][-1] > 0]
     if not shown:
         return None
-    figure, axes = _new(2.6)
-    looks = _line_styles(board)
+    figure, axes = new_figure(2.6)
+    looks = line_styles(setting)
     ends = {}
     for line in shown:
         look = looks[line.title]
@@ -302,10 +203,10 @@ def curves(board: Board, lines: Sequence[Line], x: str, metric: str) -> Picture 
     band = f"bands are ± one standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     silent = [line.title for line in lines if line not in shown]
     note = f"; without {', '.join(silent)}, where nothing travels" if silent else ""
-    return _save(
+    return save_picture(
         figure,
-        f"{board.name}-curves-{x}",
-        f"Accuracy against {label.split(',')[0]}: {board.label}",
+        f"{setting.name}-curves-{x}",
+        f"Accuracy against {label.split(',')[0]}: {setting.label}",
         f"Validation accuracy ({metric}) against {label}; {band}{note}.",
     )
 
@@ -320,10 +221,12 @@ def on_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return sorted((title for title in points if not beaten(title)), key=lambda title: points[title])
 
 
-def front(board: Board, lines: Sequence[Line], metric: Literal["client mean", "pooled"]) -> Picture | None:
+def front(
+    setting: SettingResults, lines: Sequence[MethodRow], metric: Literal["client mean", "pooled"]
+) -> Picture | None:
     """Test accuracy against the traffic of the whole run."""
     value = metric_value(metric, "seen")
-    looks = _line_styles(board)
+    looks = line_styles(setting)
     points: dict[str, tuple[float, float]] = {}
     errors = {}
     for line in lines:
@@ -332,7 +235,7 @@ def front(board: Board, lines: Sequence[Line], metric: Literal["client mean", "p
         errors[line.title] = accuracy.sd
     best = on_front(points)
     costs = [x for x, _ in points.values() if x > 0]
-    figure, axes = _new(2.7)
+    figure, axes = new_figure(2.7)
     for title, (x, y) in points.items():
         look = looks[title]
         face = look.color if title in best else "white"
@@ -354,23 +257,23 @@ def front(board: Board, lines: Sequence[Line], metric: Literal["client mean", "p
     axes.set_xlabel("traffic of a run, both directions (MB)")
     axes.set_ylabel(f"test accuracy, {metric} (%)")
     _label_points(axes, points, looks)
-    return _save(
+    return save_picture(
         figure,
-        f"{board.name}-front",
-        f"Accuracy against traffic: {board.label}",
+        f"{setting.name}-front",
+        f"Accuracy against traffic: {setting.label}",
         "Test accuracy against the traffic of the whole run; filled: on the front, where no other method has more "
         "accuracy for fewer bytes. Bars are one standard deviation over seeds.",
     )
 
 
-def clients(board: Board, lines: Sequence[Line], metric: str) -> Picture | None:
+def clients(setting: SettingResults, lines: Sequence[MethodRow], metric: str) -> Picture | None:
     """How test accuracy is spread over clients."""
     import seaborn as sns
 
-    looks = _line_styles(board)
+    looks = line_styles(setting)
     pools = {line.title: np.concatenate([run.seen.client for run in line.cell.runs]) for line in lines}
     order = sorted(pools, key=lambda title: -pools[title].mean())
-    figure, axes = _new(0.62 + 0.2 * len(order))
+    figure, axes = new_figure(0.62 + 0.2 * len(order))
     palette = {title: looks[title].color for title in order}
     sns.boxplot(
         {"method": [t for t in order for _ in pools[t]], "accuracy": np.concatenate([pools[t] for t in order])},
@@ -397,19 +300,21 @@ def clients(board: Board, lines: Sequence[Line], metric: str) -> Picture | None:
     axes.set_ylabel("")
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    return _save(
+    return save_picture(
         figure,
-        f"{board.name}-clients",
-        f"Accuracy over clients: {board.label}",
+        f"{setting.name}-clients",
+        f"Accuracy over clients: {setting.label}",
         "Test accuracy of every client under every seed: box from the lower to the upper quartile with the median, "
         "whiskers to the worst and best decile, diamond: mean.",
     )
 
 
-def unseen(board: Board, lines: Sequence[Line], metric: Literal["client mean", "pooled"]) -> Picture | None:
+def unseen(
+    setting: SettingResults, lines: Sequence[MethodRow], metric: Literal["client mean", "pooled"]
+) -> Picture | None:
     """Accuracy of clients that were held out of training against that of the others."""
-    looks = _line_styles(board)
-    figure, axes = _new(2.9)
+    looks = line_styles(setting)
+    figure, axes = new_figure(2.9)
     points = {}
     for line in lines:
         both = [
@@ -430,10 +335,10 @@ def unseen(board: Board, lines: Sequence[Line], metric: Literal["client mean", "
     axes.set_xlabel(f"seen clients, {metric} (%)")
     axes.set_ylabel(f"unseen clients, {metric} (%)")
     _label_points(axes, points, looks)
-    return _save(
+    return save_picture(
         figure,
-        f"{board.name}-unseen",
-        f"Seen and unseen clients: {board.label}",
+        f"{setting.name}-unseen",
+        f"Seen and unseen clients: {setting.label}",
         "Test accuracy of clients that joined after training against that of the others; on the dashed line both are "
         "equal. Bars are one standard deviation over seeds.",
     )

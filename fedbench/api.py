@@ -1,0 +1,378 @@
+"""What a notebook, a script and the command line call: each function puts the rooms together for one purpose.
+
+torch, pandas and the rooms that import them are imported inside the functions: `import fedbench` is light, and a
+report needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedbench.errors import BadInput
+from fedbench.runs.console import new_console, rendered
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+    from fedbench.dataset import Dataset
+    from fedbench.method import Method
+    from fedbench.reporting import Report
+    from fedbench.runs.comparison import Comparison
+    from fedbench.runs.job import Job, Outcome
+    from fedbench.runs.tuning import Tuned
+
+
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """What came of a comparison. It prints as a table, one row a method; `frame` has one row a run."""
+
+    jobs: Sequence[Job]
+    outcomes: Sequence[Outcome]  # of the runs that were not stored before
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a finished run, with the columns of `load_results`: accuracies are 0 .. 1, traffic is in bytes."""
+        from fedbench.runs.state import look
+        from fedbench.storage.frame import frame
+
+        found = [(look(job), job) for job in self.jobs]
+        return frame(each.read(job) for each, job in found if each.state == "done")
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """The runs that failed, each with its message and details."""
+        return [outcome for outcome in self.outcomes if outcome.ending == "failed"]
+
+    @property
+    def table(self) -> Table:
+        """The table for a rich console."""
+        from fedbench.reporting.terminal import comparison_table
+
+        return comparison_table(self.jobs)
+
+    def __str__(self) -> str:
+        return rendered(self.table)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = self.table
+        columns = [[str(cell) for cell in column.cells] for column in table.columns]
+        head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
+        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in zip(*columns, strict=True))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        words = f"<b>{escape(str(table.title))}</b><br>{escape(str(table.caption))}"
+        return f"<table><caption>{words}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Stopped(KeyboardInterrupt):
+    """A comparison was stopped by Ctrl-C or a signal; `scores` are those of the runs that are done.
+
+    The same call goes on where it stopped.
+    """
+
+    def __init__(self, scores: Scores) -> None:
+        super().__init__("stopped; the same call goes on from here")
+        self.scores = scores
+
+
+def run(
+    methods: str | type[Method] | Sequence[str | type[Method]] = "all",
+    dataset: str | type[Dataset] = "digits",
+    *,
+    seeds: int | Sequence[int] | None = None,
+    preset: str = "laptop",
+    visits: int | None = None,
+    evaluate_every: int | None = None,
+    clients: int | None = None,
+    partition: str | None = None,
+    network: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    settings_file: str | Path | None = None,
+    novel_clients: int = 0,
+    adapt_visits: int | None = None,
+    keep_models: bool = False,
+    keep_state: bool = False,
+    jobs: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    checkpoint_every: float = 120.0,
+    console: Console | None = None,
+) -> Scores:
+    """Train `methods` on one data set at equal effort and compare them; what is stored in `results` is not run again.
+
+    `methods` are names, files or classes; `seeds` is a count or a list; `settings` are hyperparameters by
+    "METHOD.FIELD"; `jobs` is the number of runs at a time, by default one a core. None stands for the data set's or the
+    preset's own choice. Classes that were defined in a notebook or script are run one at a time, in this process. A run
+    that fails is a gap in the table and in `failures`, and does not disturb the others. Raises BadInput for what cannot
+    be run, before anything runs, and Stopped after Ctrl-C.
+    """
+    console = console or new_console()
+    announce(methods, dataset, console)
+    from fedbench.runs.comparison import Comparison
+
+    return compare(
+        Comparison(
+            methods=methods,
+            dataset=dataset,
+            seeds=seeds,
+            preset=preset,
+            visits=visits,
+            evaluate_every=evaluate_every,
+            clients=clients,
+            partition=partition,
+            network=network,
+            settings=settings or {},
+            settings_file=None if settings_file is None else Path(settings_file),
+            novel_clients=novel_clients,
+            adapt_visits=adapt_visits,
+            keep_models=keep_models,
+            keep_state=keep_state,
+            device=device,
+            data_root=None if data_root is None else Path(data_root),
+            results=Path(results),
+            checkpoint_every=checkpoint_every,
+        ),
+        jobs,
+        console,
+    )
+
+
+def announce(methods: object, dataset: object, console: Console) -> None:
+    """Say at once what is about to happen: torch alone takes a second to import."""
+    named = methods if isinstance(methods, str | type) else list(methods) if isinstance(methods, Sequence) else methods
+    words = [getattr(each, "__name__", str(each)) for each in (named if isinstance(named, list) else [named])]
+    console.print(f"planning: {', '.join(words)} on {getattr(dataset, '__name__', dataset)}", markup=False)
+
+
+def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
+    """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
+    console = console or new_console()
+    for warning in comparison.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    plan = comparison.jobs()
+    scores = Scores(plan, _execute(plan, jobs, console))
+    if any(outcome.ending == "stopped" for outcome in scores.outcomes):
+        raise Stopped(scores)
+    return scores
+
+
+def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> None:
+    """Print the runs of `comparison` and how long they would take; run none."""
+    from fedbench.runs.estimate import show_plan
+
+    plan = comparison.jobs()
+    show_plan(plan, _processes(plan, jobs), console or new_console())
+
+
+def _processes(plan: Sequence[Job], jobs: int | None) -> int:
+    """How many runs go on at a time: as many as were asked for, or as there are cores, and at most one a run.
+
+    Raises BadInput where more than one was asked for and a plug-in is a class that worker processes cannot import.
+    """
+    from joblib import cpu_count  # those that this process may use
+
+    from fedbench.plugins.finding import GIVEN
+
+    given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
+    if given and (jobs or 1) > 1:
+        raise BadInput(
+            f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
+            " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
+        )
+    return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
+
+
+def _execute(plan: Sequence[Job], jobs: int | None, console: Console, check: bool = True) -> list[Outcome]:
+    """Run what is missing of `plan`, with progress on `console`.
+
+    `check` first makes the partitions and networks of what is missing, so that nothing runs where one is impossible.
+    """
+    from fedbench.runs import pool
+    from fedbench.runs.comparison import check_possible, check_writable
+    from fedbench.runs.display import Display
+    from fedbench.runs.estimate import beginnings, stored_rates
+
+    done, todo = pool.split_done(plan)
+    processes = _processes(todo, jobs)
+    if check:
+        check_possible(todo)
+    if todo:
+        check_writable(todo[0].results)
+    rates = stored_rates(todo)
+    for sentence in [_planned(plan, todo, processes, rates), *beginnings(done, todo)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    with Display(todo, console, processes, rates) as display:
+        return pool.spread(todo, display.progress, display.outcome, at_most=processes)
+
+
+def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
+    """How many runs there are and how long they take, as far as that is known from runs like them."""
+    from fedbench.runs.display import duration
+    from fedbench.runs.estimate import together, visits_left
+
+    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
+    if not todo:
+        return done
+    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
+    if len(todo) < len(plan):
+        runs = f"{done}; {len(todo)} to go"
+    told = [job for job in todo if job.spec.identity in rates]
+    time = "time known once they have begun"
+    if told:
+        known = [rates[job.spec.identity] * visits_left(job) for job in told]
+        mean = sum(known) / len(known)
+        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
+    return f"{runs}, {processes} at a time, {time}"
+
+
+def tune(
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all",
+    dataset: str | type[Any] = "digits",
+    *,
+    trials: int = 16,
+    visits: str = "100..800",
+    search: Mapping[str, str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    clients: int | None = None,
+    partition: str | None = None,
+    network: str | None = None,
+    evaluate_every: int = 50,
+    jobs: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    out: str | Path = "tuned.toml",
+    console: Console | None = None,
+) -> Sequence[Tuned]:
+    """Search the hyperparameters of `methods` on validation, with the same trials and visits for each.
+
+    Successive halving: `trials` are trained for the first of `visits` ("LOW..HIGH", doubling), the better half of the
+    settings for twice as many, and so on. What is searched stands with each hyperparameter; `search` replaces it for a
+    method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are stored in `results`/tuning and not run again; their
+    seeds are 1001, 1002, ..., which comparisons do not use. The choice is written to `out`, a file for
+    `run(settings_file=...)`. Raises BadInput for a search that cannot be, or whose trials all fail, and Stopped after
+    Ctrl-C.
+    """
+    from fedbench.runs.comparison import Comparison, check_possible, check_writable
+    from fedbench.runs.display import Display
+    from fedbench.runs.job import Note
+    from fedbench.runs.tuning import Rungs, Tuning
+
+    console = console or new_console()
+    comparison = Comparison(
+        methods=methods,
+        dataset=dataset,
+        clients=clients,
+        partition=partition,
+        network=network,
+        evaluate_every=evaluate_every,
+        settings=settings or {},
+        device=device,
+        data_root=None if data_root is None else Path(data_root),
+        results=Path(results),
+    )
+    check_writable(comparison.results)
+    rungs = Rungs.of(trials, visits, evaluate_every)
+    processes = _processes(comparison.jobs(), jobs)
+    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, processes=processes)
+    check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()[:1]])
+    shown: list[Display] = []
+
+    def rung(place: int, todo: Sequence[Job]) -> None:
+        for display in shown:
+            display.__exit__(None, None, None)
+        size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
+        console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
+        shown[:] = [Display(todo, console, processes)]
+        shown[0].__enter__()
+
+    def progress(notes: dict[str, Note]) -> None:
+        shown[0].progress(notes)
+
+    def outcome(ended: Outcome) -> None:
+        shown[0].outcome(ended)
+
+    try:
+        found = searched.run(rung, progress, outcome)
+    finally:
+        for display in shown:
+            display.__exit__(None, None, None)
+    if found is None:
+        raise Stopped(Scores([], []))
+    try:
+        searched.write(Path(out).expanduser(), found)
+    except OSError as error:
+        raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None
+    return found
+
+
+def report(
+    results: str | Path = "results",
+    out: str | Path = "reports",
+    **options: Any,
+) -> Report:
+    """Tables, statistics and figures of what is in `results`, in the folder `out`: see `fedbench.reporting.report`."""
+    from fedbench.reporting import report as make
+
+    return make(results, out, **options)
+
+
+def reproduce(
+    name: str,
+    *,
+    preset: str = "laptop",
+    jobs: int | None = None,
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    out: str | Path = "reports",
+    device: str = "auto",
+    run: bool = True,
+    console: Console | None = None,
+) -> Report:
+    """Run what is missing of the experiment `name` and render it, beside published values, into `out`/NAME.
+
+    Runs that are stored are not repeated and interrupted ones go on; with `run` = False nothing is run. `jobs` is the
+    number of runs at a time, by default one a core. A run that fails leaves a gap with its message and does not disturb
+    the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
+    at all.
+    """
+    from fedbench.experiments.schema import load
+    from fedbench.reporting.claims import answers
+    from fedbench.reporting.compose import experiment_report
+    from fedbench.reporting.paper import parts
+    from fedbench.runs.plan import plan, plugin_mistakes
+
+    root, results = None if data_root is None else Path(data_root), Path(results)
+    experiment = load(name, plugin_mistakes)
+    made = plan(experiment, preset, data_root=root, results=results, device=device, check_data=run)
+    everything = made.all_jobs
+    if not everything and experiment.columns:
+        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+    stopped = False
+    if run and everything:
+        console = console or new_console()
+        console.print(f"{made.experiment.title}, preset {preset}", markup=False)
+        outcomes = _execute(everything, jobs, console, check=False)
+        made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
+        stopped = any(outcome.ending == "stopped" for outcome in outcomes)
+    extra = parts(made, data_root=root, download=run)
+    return experiment_report(
+        made,
+        results,
+        Path(out),
+        claims=answers(made, extra),
+        extra_tables=extra.tables,
+        extra_pictures=extra.pictures,
+        data_root=root,
+        stopped=stopped,
+        download=run,
+    )

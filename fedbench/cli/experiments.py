@@ -1,0 +1,70 @@
+"""`fedbench reproduce` and `list experiments`: tables and figures of papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedbench.cli.console import DataRoot, Device, Results, out
+from fedbench.cli.plugins import list_app
+from fedbench.cli.report import show_report
+
+commands = typer.Typer()
+
+
+@commands.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
+    preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", help="The report goes to OUT/NAME.")] = Path("reports"),
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
+) -> None:
+    """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
+    from fedbench import api
+
+    show_report(
+        api.reproduce(
+            name,
+            preset=preset,
+            jobs=jobs,
+            device=device,
+            data_root=data_root,
+            results=results,
+            out=to,
+            run=run,
+            console=out,
+        )
+    )
+
+
+@list_app.command("experiments")
+def list_experiments(
+    name: Annotated[str | None, typer.Argument(help="One experiment, by name or .toml file.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
+    from rich.table import Table
+
+    from fedbench.experiments.schema import names
+    from fedbench.runs.display import duration
+    from fedbench.runs.plan import status
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("name", "title", "runs", "done", "left"):
+        table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
+    for each in names() if name is None else [name]:
+        state = status(each, preset, data_root=data_root, results=results)
+        left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
+        table.add_row(state.name, state.title, str(state.runs), str(state.done), left)
+    table.caption = (
+        f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
+    )
+    out.print(table)

@@ -1,0 +1,174 @@
+"""`fedbench run`: train methods on one data set and compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.errors import BadInput, canonical
+from fedbench.runs.console import fitting
+
+if TYPE_CHECKING:
+    from fedbench.api import Scores
+
+commands = typer.Typer()
+EXPENDABLE = ("MB", "s/run", "MB/visit", "worst decile", "pooled", "seeds")  # what a narrow terminal does without
+
+
+@commands.command(
+    epilog="Examples:\n\n"
+    "fedbench run --methods pfedhn,fedavg --dataset cifar10\n\n"
+    "fedbench run --methods ./my_method.py,fedavg --preset smoke\n\n"
+    "fedbench run --dataset cifar10 --clients 50 --seeds 42,27 --set pfedhn.hypernetwork.lr=0.02 --dry-run"
+)
+def run(
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Names and files, with commas between them; `all` is every method in `fedbench list methods`."
+        ),
+    ] = "all",
+    dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
+    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="Who holds what: classes, dirichlet, group, iid, with settings as in classes:per_client=2,spare=0."
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="The clients' network: lenet, lenet-8, mlp-digits, ... Default: the data set's."),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: the order of methods shows),"
+            " paper (5000 visits, 3 seeds: the effort of the pFedHN paper)."
+        ),
+    ] = "laptop",
+    visits: Annotated[
+        int | None, typer.Option(min=1, help="Client visits of each run, instead of the preset's.")
+    ] = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Visits between two evaluations, the best of which counts. Default: 50."),
+    ] = None,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Store the personal models of the chosen round beside each result.")
+    ] = False,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Keep final states, so that a run with more visits goes on from them.")
+    ] = False,
+    seeds: Annotated[str | None, typer.Option(help="A list such as 42,27,13, instead of the preset's.")] = None,
+    seed_count: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="So many seeds: 42, 27, 13, then 0, 1, 2, ...")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="Hyperparameters that `fedbench tune` wrote; --set goes before.")
+    ] = None,
+    novel_clients: Annotated[
+        int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
+    ] = 0,
+    adapt_visits: Annotated[
+        int | None, typer.Option(min=0, help="Visits to each client that was held out. Default: 20.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
+    ] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results; what is there already is not run again.")
+    ] = Path("results"),
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run.")] = 120.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and how long they would take; run none.")
+    ] = False,
+) -> None:
+    """Train methods on one data set at equal effort and compare them.
+
+    The unit of effort is the client visit: one client trains K local steps and answers. Stop with Ctrl-C whenever you
+    like; the same command goes on where it stopped.
+    """
+    from fedbench import api
+
+    api.announce(methods, dataset, out)
+    from fedbench.runs.comparison import Comparison  # with torch
+
+    if seeds is not None and seed_count is not None:
+        raise BadInput("--seeds and --seed-count were both given: give the list or the count")
+    comparison = Comparison(
+        methods=methods,
+        seeds=seed_count if seeds is None else _seeds(seeds),
+        dataset=dataset,
+        clients=clients,
+        partition=partition,
+        network=network,
+        preset=preset,
+        visits=visits,
+        evaluate_every=evaluate_every,
+        keep_models=keep_models,
+        keep_state=keep_state,
+        novel_clients=novel_clients,
+        adapt_visits=adapt_visits,
+        settings=assignments("--set", set_ or [], "pfedhn.hypernetwork.lr=0.02"),
+        settings_file=settings_file,
+        device=device,
+        data_root=data_root,
+        results=results,
+        checkpoint_every=checkpoint_every,
+    )
+    if dry_run:
+        api.dry_run(comparison, jobs, out)
+        return
+    try:
+        scores = api.compare(comparison, jobs, out)
+    except api.Stopped as stopped:
+        _show(stopped.scores)
+        err.print(str(stopped).replace("call", "command"))
+        raise typer.Exit(130) from None
+    _show(scores)
+    if scores.failures:
+        raise typer.Exit(1)
+
+
+def _show(scores: Scores) -> None:
+    """Print the table, where the results are, and what failed."""
+    job = scores.jobs[0]
+    out.print(fitting(scores.table, out, EXPENDABLE))
+    out.print(f"results: {job.results / job.spec.dataset}", markup=False, soft_wrap=True)
+    for outcome in scores.failures:
+        spec = outcome.job.spec
+        err.print(f"failed: {spec.method}, seed {spec.seed}: {outcome.message}", markup=False)
+        if outcome.details:
+            err.print(outcome.details.rstrip(), markup=False, soft_wrap=True)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise BadInput(f"--seeds {text}: give a list such as 42,27,13; a count is --seed-count 3") from None
+
+
+def assignments(option: str, texts: list[str], example: str) -> dict[str, str]:
+    """METHOD.FIELD -> VALUE of an option that may be given several times. Raises BadInput for another form."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            raise BadInput(f"{option} {text}: write METHOD.FIELD=VALUE, e.g. {example}")
+        method, _, field = key.strip().partition(".")
+        key = f"{canonical(method)}.{field}" if not method.endswith(".py") else key.strip()
+        if key in found:
+            raise BadInput(f"{option} {text}: {key} is set twice")
+        found[key] = value.strip()
+    return found

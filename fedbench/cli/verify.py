@@ -1,0 +1,28 @@
+"""`fedbench verify`: does a stored result come out again?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedbench.cli.console import DataRoot, out
+
+commands = typer.Typer()
+
+
+@commands.command()
+def verify(
+    result: Annotated[Path, typer.Argument(help="A result file.")],
+    method: Annotated[str | None, typer.Option(help="The method's file, where it is not found by name.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set's file, where it is not found by name.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Run a stored result again: are the numbers equal, bit for bit, or where do they first differ?"""
+    from fedbench.runs.verify import verify as run_again
+
+    verdict = run_again(result, method=method, dataset=dataset, data_folder=data_root)
+    out.print(str(verdict), markup=False, soft_wrap=True)
+    if not verdict.equal:
+        raise typer.Exit(1)

@@ -1,0 +1,254 @@
+"""Tuning: equal effort, the same choice however it was run, visits that add up, mistakes in one sentence."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedbench import storage
+from fedbench.errors import BadInput
+from fedbench.runs.comparison import Comparison
+from fedbench.runs.settings_file import read_settings
+from fedbench.runs.tuning import (
+    FIRST_SEED,
+    Rungs,
+    Trial,
+    Tuned,
+    Tuning,
+)
+from fedbench.storage import SEEDS, seed_list
+
+METHODS = ("fedavg", "per-fedavg", "lg-fedavg")
+
+
+def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes: int = 1, **changes: Any) -> Tuning:
+    comparison = Comparison(
+        methods=METHODS,
+        seeds=[42],
+        evaluate_every=5,
+        device="cpu",
+        results=results,
+        settings={f"{method}.local.steps": "2" for method in METHODS},
+    )
+    comparison = replace(comparison, **{k: v for k, v in changes.items() if k != "search"})
+    return Tuning(
+        comparison=comparison,
+        rungs=Rungs.of(trials, visits, 5),
+        search=changes.get("search", {}),
+        processes=processes,
+    )
+
+
+def found(search: Tuning) -> list[Tuned]:
+    result = search.run(lambda rung, jobs: None, lambda notes: None, lambda outcome: None)
+    assert result is not None
+    return result
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Tuned]]:
+    results = tmp_path_factory.mktemp("straight")
+    return results, found(tuning(results))
+
+
+def test_rungs_double_visits_and_halve_trials() -> None:
+    assert Rungs.of(16, "200..1600", 50) == Rungs((200, 400, 800, 1600), (16, 8, 4, 2))
+    assert Rungs.of(3, "50", 50) == Rungs((50,), (3,))
+
+
+@pytest.mark.parametrize(
+    ("trials", "visits", "remedy"),
+    [
+        (16, "200..1500", "200..1600"),
+        (16, "120..960", "begin with 100"),
+        (6, "50..200", "take 8, or another multiple of 4"),
+        (0, "50..100", "take 2, or another multiple of 2"),
+        (4, "fast", "write LOW..HIGH"),
+        (4, "0..100", "write LOW..HIGH"),
+        (4, "200..100", "write LOW..HIGH"),
+        (4, "", "write LOW..HIGH"),
+    ],
+)
+def test_rungs_that_cannot_be_are_refused_with_the_remedy(trials: int, visits: str, remedy: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Rungs.of(trials, visits, 50)
+    assert remedy in str(caught.value)
+
+
+def test_every_method_gets_the_same_trials_and_visits(straight: tuple[Path, list[Tuned]]) -> None:
+    """8 trials of 10 visits, 4 of them 10 more, 2 of them 20 more: 80 + 40 + 40 = 160 visits.
+
+    LG-FedAvg depends on the length of the run: 80 + 4 * 20 + 2 * 40 = 240, and its file says so.
+    """
+    by_method = {each.method: each for each in straight[1]}
+    assert {name: each.trials for name, each in by_method.items()} == dict.fromkeys(METHODS, 8)
+    assert {name: each.visits for name, each in by_method.items()} == {
+        "fedavg": 160,
+        "per-fedavg": 160,
+        "lg-fedavg": 240,
+    }
+    assert {name: each.anew for name, each in by_method.items()} == {
+        "fedavg": False,
+        "per-fedavg": False,
+        "lg-fedavg": True,
+    }
+    assert by_method["fedavg"].points == 4  # its grid, each point under two seeds
+    assert by_method["per-fedavg"].points == 8
+
+
+def test_the_visits_add_up_from_the_stored_trials(straight: tuple[Path, list[Tuned]]) -> None:
+    """Counted independently: of a trial that went on, the longest run holds all its visits."""
+    results, outcomes = straight
+    for each in outcomes:
+        longest: dict[tuple[str, int], list[int]] = {}
+        for path in storage.files(results / storage.TRIALS):
+            spec = storage.read(path).spec
+            if spec.method == each.method:
+                longest.setdefault((spec.family, spec.seed), []).append(spec.visits)
+        spent = sum(sum(v) if each.anew else max(v) for v in longest.values())
+        assert each.visits == spent
+
+
+def test_the_choice_is_the_best_on_validation(straight: tuple[Path, list[Tuned]]) -> None:
+    """Among the settings of the last rung, by the mean over seeds, and test rows have no say."""
+    results, outcomes = straight
+    for each in outcomes:
+        last: dict[str, list[float]] = {}
+        settings: dict[str, dict[str, Any]] = {}
+        for path in storage.files(results / storage.TRIALS):
+            result = storage.read(path)
+            if result.spec.method == each.method and result.spec.visits == 40:
+                key = result.spec.model_copy(update={"seed": 0}).identity
+                last.setdefault(key, []).append(result.best.val_accuracy)
+                settings[key] = result.spec.params
+        best = max(sum(v) / len(v) for v in last.values())
+        assert each.score == pytest.approx(best)
+        chosen = [key for key in last if all(settings[key][n] == v for n, v in each.settings.items())]
+        assert len(chosen) == 1
+        assert sum(last[chosen[0]]) / len(last[chosen[0]]) == pytest.approx(best)
+
+
+def test_trials_are_kept_apart_and_leave_no_states(straight: tuple[Path, list[Tuned]]) -> None:
+    results, _ = straight
+    seeds = {storage.read(path).spec.seed for path in storage.files(results / storage.TRIALS)}
+    assert seeds == {FIRST_SEED, FIRST_SEED + 1}
+    assert not seeds & {*SEEDS, *seed_list(100)}
+    assert list(storage.files(results)) == []
+    assert not list(results.rglob("*.state"))
+
+
+def test_what_is_done_is_not_run_again(straight: tuple[Path, list[Tuned]]) -> None:
+    results, outcomes = straight
+    lacking: list[Any] = []
+    again = tuning(results).run(lambda rung, jobs: lacking.extend(jobs), lambda notes: None, lambda outcome: None)
+    assert again == outcomes
+    assert lacking == []
+
+
+@pytest.mark.slow
+def test_two_jobs_choose_as_one(straight: tuple[Path, list[Tuned]], tmp_path: Path) -> None:
+    assert found(tuning(tmp_path, processes=2)) == straight[1]
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_chooses_alike(straight: tuple[Path, list[Tuned]], tmp_path: Path) -> None:
+    """SIGKILL after every few results, then the same search: the same trials, the same choice, the same visits."""
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; from pathlib import Path; "
+        "names = runpy.run_path(sys.argv[0]); names['found'](names['tuning'](Path(sys.argv[1])))"
+    )
+    deaths, ended = 0, None
+    while ended is None:
+        trials = tmp_path / storage.TRIALS
+        stored = len(list(trials.glob("*/*/*.json")))
+        process = subprocess.Popen([sys.executable, "-c", code, __file__, str(tmp_path)], stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            here = len(list(trials.glob("*/*/*.json")))
+            if here >= stored + 11:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        if process.returncode == -signal.SIGKILL:
+            deaths += 1
+        else:
+            ended = process.returncode
+    assert ended == 0
+    assert deaths >= 2
+    assert found(tuning(tmp_path)) == straight[1]
+    names = [
+        {p.relative_to(r / storage.TRIALS) for p in storage.files(r / storage.TRIALS)} for r in (tmp_path, straight[0])
+    ]
+    assert names[0] == names[1]
+
+
+def test_the_settings_file_says_it_all_and_is_read_again(straight: tuple[Path, list[Tuned]], tmp_path: Path) -> None:
+    results, outcomes = straight
+    path = tmp_path / "tuned.toml"
+    tuning(results).write(path, outcomes)
+    content = tomllib.loads(path.read_text())
+    assert content["tuning"]["seeds"] == [FIRST_SEED, FIRST_SEED + 1]
+    assert content["tuning"]["visits"] == [10, 20, 40]
+    assert content["tuning"]["trials"] == [8, 4, 2]
+    for each in outcomes:
+        facts = content["methods"][each.method]
+        assert (facts["trials"], facts["visits"], facts["code"]) == (each.trials, each.visits, each.code)
+        assert (results / facts["where"]).is_dir()
+        known = read_settings(path)[each.method]
+        assert known.words == f"tuned, 8 trials, {each.visits} visits"
+    comparison = replace(tuning(results).comparison, settings_file=path, settings={})
+    for job in comparison.jobs():
+        chosen = next(each for each in outcomes if each.method == job.spec.method)
+        assert {name: job.spec.params[name] for name in chosen.settings} == chosen.settings
+        assert job.spec.params["local.steps"] == 50
+    assert comparison.warnings == []
+    assert comparison.efforts["fedavg"] == "tuned, 8 trials, 160 visits"
+    said = replace(comparison, settings={"fedavg.local.lr": "0.02", "all.local.lr": "0.03"})
+    assert [job.spec.params["local.lr"] for job in said.jobs()] == [0.02, 0.03, 0.03]
+
+
+def test_a_method_that_was_not_tuned_or_has_changed_is_named(
+    straight: tuple[Path, list[Tuned]], tmp_path: Path
+) -> None:
+    results, outcomes = straight
+    path = tmp_path / "tuned.toml"
+    tuning(results).write(path, [replace(each, code="0" * 16) for each in outcomes])
+    comparison = replace(tuning(results).comparison, methods=["fedavg", "pfedhn"], settings_file=path, settings={})
+    assert len(comparison.warnings) == 2
+    assert "says nothing of pfedhn: its defaults are used" in comparison.warnings[0]
+    assert "fedavg was tuned with other code" in comparison.warnings[1]
+    assert comparison.efforts["pfedhn"] == "defaults"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "methods = 1", "[methods.fedavg]\nsettings = 3", "[", "[methods.fedavg]\ntrials = 1"]
+)
+def test_another_file_is_no_settings_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(text)
+    with pytest.raises(BadInput, match="is no settings file as `fedbench tune` writes it"):
+        read_settings(tmp_path / "other.toml")
+
+
+def test_all_trials_diverging_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """A rate of 1e30 overflows float32 in a step or two."""
+    search = {"fedavg.local.lr": "1e30,2e30"}
+    with pytest.raises(BadInput, match=r"all 2 trials of fedavg failed or diverged at 10 visits: search smaller"):
+        found(tuning(tmp_path, trials=2, visits="10..20", methods=("fedavg",), search=search))
+
+
+def test_a_field_that_is_not_in_the_comparison_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there is no method in this search called 'pfedhn'"):
+        tuning(tmp_path, search={"pfedhn.local.lr": "1"}).searches()
+
+
+def test_seeds_go_round_the_points_that_are_left(tmp_path: Path) -> None:
+    search = tuning(tmp_path).searches()[0]
+    search.left = [0, 2, 3]
+    assert search.trials(8) == [
+        Trial(point, FIRST_SEED + i) for point, seeds in ((0, 3), (2, 3), (3, 2)) for i in range(seeds)
+    ]
