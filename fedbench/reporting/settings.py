@@ -123,8 +123,8 @@ def by_setting(
 ) -> list[SettingResults]:
     """The results of each setting, the setting with most runs first.
 
-    A method all of whose runs in a setting failed, or could not be cut, is a gap there. `tuned` says how a method's hyperparameters were
-    chosen.
+    A method all of whose runs in a setting failed, or could not be cut, is a gap there. `tuned` says how a method's
+    hyperparameters were chosen.
     """
     groups: dict[Setting, list[Run]] = {}
     for run in runs:
