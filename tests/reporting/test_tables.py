@@ -220,9 +220,9 @@ def test_effort_before_scoring_is_shown(tmp_path: Path, make: Maker) -> None:
     labels = [column.label for column in table.columns]
     rows = dict(table.rows)
     place = labels.index("gradients to personalize a client")
-    assert rows["fedavg-ft"][place].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / visit")].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / run")].value == 50_000
+    assert rows["FedAvg-FT"][place].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / visit")].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / run")].value == 50_000
     assert str(rows["Local"][place].gap) == "not recorded"
 
 
