@@ -63,13 +63,24 @@ def check(
     failed = 0
     for kind, plugin in found:
         out.print(f"[bold]{plugin.name}[/], a {kinds.WORDS[kind]}")
+        others: dict[str, int] = {}  # failures that have the reason of one that was told
         for result in kinds.each_check(kind, plugin, data_root):
+            failed += result.status == "fails"
+            if result.follows:
+                others[result.follows] = others.get(result.follows, 0) + 1
+                continue
             out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
             if result.status == "fails":
-                failed += 1
-                out.print(f"expected {result.expected}; seen: {result.seen}", markup=False)
+                where = f" ({result.place})" if result.place else ""
+                out.print(f"expected {result.expected}; seen: {result.seen}{where}", markup=False)
             else:
                 out.print(result.seen, markup=False, style="dim")
+        for sentence, count in others.items():
+            out.print(
+                f"  [red]FAIL[/] and {count} other{'s' if count > 1 else ''}, as far as can be told because of: ",
+                end="",
+            )
+            out.print(sentence, markup=False)
     if failed:
         err.print(f"{failed} checks failed")
         raise typer.Exit(1)

@@ -82,7 +82,7 @@ HOSTILE = [
 
 
 def test_an_honest_result_is_read(tmp_path: Path) -> None:
-    assert storage.read(write(tmp_path / "digits" / "fedavg" / "x.json")).best.accuracy == 0.6
+    assert storage.read(write(storage.result_path(tmp_path, Spec(**SPEC)))).best.accuracy == 0.6
     assert len(storage.load_results(tmp_path)) == 1
 
 
