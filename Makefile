@@ -12,6 +12,7 @@ lint:
 types:
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy methods/*.py datasets/*.py
+	$(PYTHON) -m mypy tests
 
 test:
 	$(PYTHON) -m pytest

@@ -5,16 +5,32 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "load_results"]
+__all__ = [
+    "BadInput",
+    "Dataset",
+    "Method",
+    "Report",
+    "Scores",
+    "Stopped",
+    "load_results",
+    "report",
+    "reproduce",
+    "run",
+]
 
 if TYPE_CHECKING:
+    from fedbench.api import Scores, Stopped, report, reproduce, run
+    from fedbench.dataset import Dataset
     from fedbench.errors import BadInput
+    from fedbench.method import Method
+    from fedbench.reporting import Report
     from fedbench.storage import load_results
 
 
@@ -36,13 +52,28 @@ def _in_checkout() -> None:
 _in_checkout()
 
 
+# where each public name is defined
+HOMES = {
+    "BadInput": "fedbench.errors",
+    "Dataset": "fedbench.dataset",
+    "Method": "fedbench.method",
+    "Report": "fedbench.reporting",
+    "Scores": "fedbench.api",
+    "Stopped": "fedbench.api",
+    "check": "fedbench.check",
+    "load_results": "fedbench.storage",
+    "report": "fedbench.api",
+    "reproduce": "fedbench.api",
+    "run": "fedbench.api",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "load_results":
-        from fedbench.storage import load_results
+    if name not in HOMES:
+        raise AttributeError(f"module 'fedbench' has no attribute {name!r}")
+    home = importlib.import_module(HOMES[name])
+    return home if home.__name__ == f"fedbench.{name}" else getattr(home, name)
 
-        return load_results
-    if name == "BadInput":
-        from fedbench.errors import BadInput
 
-        return BadInput
-    raise AttributeError(f"module 'fedbench' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})

@@ -6,24 +6,29 @@ report needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbench.errors import BadInput
+from fedbench.runs.console import new_console, rendered
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
+    from fedbench.dataset import Dataset
+    from fedbench.method import Method
     from fedbench.reporting import Report
     from fedbench.runs.comparison import Comparison
     from fedbench.runs.job import Job, Outcome
+    from fedbench.runs.tuning import Tuned
+    from fedbench.runs.workers import Workers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What came of a comparison. It prints as a table, one row a method; `frame` has one row a run."""
 
@@ -32,10 +37,17 @@ class Scores:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a finished run: method, seed, accuracies in percent, megabytes, seconds, and the result's path."""
-        from fedbench.reporting.terminal import frame
+        """One row a finished run, with the columns of `load_results`: accuracies are 0 .. 1, traffic is in bytes."""
+        from fedbench.runs.state import look
+        from fedbench.storage.frame import frame
 
-        return frame(self.jobs)
+        found = [(look(job), job) for job in self.jobs]
+        return frame(each.read(job) for each, job in found if each.state == "done")
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """The runs that failed, each with its message and details."""
+        return [outcome for outcome in self.outcomes if outcome.ending == "failed"]
 
     @property
     def table(self) -> Table:
@@ -44,20 +56,21 @@ class Scores:
 
         return comparison_table(self.jobs)
 
-    @property
-    def failures(self) -> list[Outcome]:
-        """The runs that failed, each with its message and details."""
-        return [outcome for outcome in self.outcomes if outcome.ending == "failed"]
-
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120, color_system=None)
-        with console.capture() as captured:
-            console.print(self.table)
-        return captured.get().rstrip()
+        return rendered(self.table)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = self.table
+        columns = [[str(cell) for cell in column.cells] for column in table.columns]
+        head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
+        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in zip(*columns, strict=True))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        words = f"<b>{escape(str(table.title))}</b><br>{escape(str(table.caption))}"
+        return f"<table><caption>{words}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 class Stopped(KeyboardInterrupt):
@@ -72,8 +85,8 @@ class Stopped(KeyboardInterrupt):
 
 
 def run(
-    methods: str | Sequence[str] = "all",
-    dataset: str = "digits",
+    methods: str | type[Method] | Sequence[str | type[Method]] = "all",
+    dataset: str | type[Dataset] = "digits",
     *,
     seeds: int | Sequence[int] | None = None,
     preset: str = "laptop",
@@ -83,11 +96,14 @@ def run(
     partition: str | None = None,
     network: str | None = None,
     settings: Mapping[str, object] | None = None,
+    settings_file: str | Path | None = None,
     novel_clients: int = 0,
     adapt_visits: int | None = None,
     keep_models: bool = False,
     keep_state: bool = False,
     jobs: int | None = None,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     results: str | Path = "results",
@@ -96,11 +112,15 @@ def run(
 ) -> Scores:
     """Train `methods` on one data set at equal effort and compare them; what is stored in `results` is not run again.
 
-    `methods` are names or files; `seeds` is a count or a list; `settings` are hyperparameters by
-    "METHOD.FIELD"; `jobs` is the number of runs at a time, by default one a core. None stands for the data set's or the
-    preset's own choice. A run that fails is a gap in the table and in `failures`, and does not disturb the others.
-    Raises BadInput for what cannot be run, before anything runs, and Stopped after Ctrl-C.
+    `methods` are names, files or classes; `seeds` is a count or a list; `settings` are hyperparameters by
+    "METHOD.FIELD"; `jobs` is the number of runs at a time, by default one a core, of which `jobs_per_gpu` may share a
+    GPU. `scheduler` is the address of a Dask scheduler, or the file that it wrote: its workers make the runs. None
+    stands for the data set's or the preset's own choice. Classes that were defined in a notebook or script are run one
+    at a time, in this process. A run that fails is a gap in the table and in `failures`, and does not disturb the
+    others. Raises BadInput for what cannot be run, before anything runs, and Stopped after Ctrl-C.
     """
+    console = console or new_console()
+    announce(methods, dataset, console)
     from fedbench.runs.comparison import Comparison
 
     return compare(
@@ -115,6 +135,7 @@ def run(
             partition=partition,
             network=network,
             settings=settings or {},
+            settings_file=None if settings_file is None else Path(settings_file),
             novel_clients=novel_clients,
             adapt_visits=adapt_visits,
             keep_models=keep_models,
@@ -123,59 +144,216 @@ def run(
             data_root=None if data_root is None else Path(data_root),
             results=Path(results),
             checkpoint_every=checkpoint_every,
+            remote=scheduler is not None,
         ),
         jobs,
         console,
+        jobs_per_gpu=jobs_per_gpu,
+        scheduler=scheduler,
     )
 
 
-def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
-    """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
-    from rich.console import Console
+def announce(methods: object, dataset: object, console: Console) -> None:
+    """Say at once what is about to happen: torch alone takes a second to import."""
+    named = methods if isinstance(methods, str | type) else list(methods) if isinstance(methods, Sequence) else methods
+    words = [getattr(each, "__name__", str(each)) for each in (named if isinstance(named, list) else [named])]
+    console.print(f"planning: {', '.join(words)} on {getattr(dataset, '__name__', dataset)}", markup=False)
 
+
+def compare(
+    comparison: Comparison,
+    jobs: int | None = None,
+    console: Console | None = None,
+    *,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
+) -> Scores:
+    """Run what is missing of `comparison`, `jobs` runs at a time. Arguments and errors are as in `run`."""
     from fedbench.runs.comparison import check_possible
+    from fedbench.runs.pool import split_done
 
-    console = console or Console(highlight=False)
+    console = console or new_console()
+    for warning in comparison.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     plan = comparison.jobs()
-    check_possible(plan)
-    outcomes = _execute(plan, jobs, console, f"{{}} of {len(plan)} runs are done already, in {comparison.results}")
-    scores = Scores(plan, outcomes)
-    if any(outcome.ending == "stopped" for outcome in outcomes):
+    done, todo = split_done(plan)
+    check_possible(todo)
+    workers = _workers(todo, jobs, jobs_per_gpu, scheduler)
+    scores = Scores(plan, _execute(done, todo, workers, console))
+    if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
 
 
-def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> None:
+def dry_run(
+    comparison: Comparison, jobs: int | None = None, console: Console | None = None, *, scheduler: str | None = None
+) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
-    from rich.console import Console
-
-    from fedbench.runs.comparison import check_possible
     from fedbench.runs.estimate import show_plan
 
     plan = comparison.jobs()
-    check_possible(plan)
-    show_plan(plan, _processes(jobs, len(plan)), console or Console(highlight=False))
+    show_plan(plan, _at_once(plan, jobs, scheduler), console or new_console())
 
 
-def _processes(jobs: int | None, runs: int) -> int:
-    """How many runs go on at a time: as many as were asked for, or as there are cores, and at most one a run."""
+def _processes(plan: Sequence[Job], jobs: int | None) -> int:
+    """How many runs go on at a time: as many as were asked for, or as there are cores, and at most one a run.
+
+    Raises BadInput where more than one was asked for and a plug-in is a class that worker processes cannot import.
+    """
     from joblib import cpu_count  # those that this process may use
 
-    return min(jobs or int(cpu_count()), max(1, runs))
+    from fedbench.plugins.finding import GIVEN
+
+    given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
+    if given and (jobs or 1) > 1:
+        raise BadInput(
+            f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
+            " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
+        )
+    return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
-def _execute(plan: Sequence[Job], jobs: int | None, console: Console, done_words: str) -> list[Outcome]:
-    """Run what is missing of `plan` and show progress; `done_words` say how many runs were stored before."""
-    from fedbench.runs import pool
+def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
+    """Where the runs of `todo` are made. Raises BadInput for a plug-in that only this process knows."""
+    from fedbench.plugins.finding import GIVEN
+    from fedbench.runs.workers import Workers
+
+    here = _processes(todo, None if scheduler else jobs)
+    if scheduler and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):
+        raise BadInput("a plug-in was defined in a notebook or script, and no other machine has it: write it to a file")
+    return Workers(jobs=jobs if scheduler else here, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
+
+
+def _at_once(jobs: Sequence[Job], at_most: int | None, scheduler: str | None) -> int:
+    """How many of `jobs` are made at a time."""
+    if scheduler is None:
+        return _processes(jobs, at_most)
+    from fedbench.runs.cluster import count_workers
+
+    return min(at_most or len(jobs), max(1, count_workers(scheduler)), max(1, len(jobs)))
+
+
+def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console: Console) -> list[Outcome]:
+    """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
     from fedbench.runs.comparison import check_writable
     from fedbench.runs.display import Display
+    from fedbench.runs.estimate import beginnings, stored_rates
 
-    done, todo = pool.split_done(plan)
     if todo:
         check_writable(todo[0].results)
-    console.print(done_words.format(len(done)), markup=False)
-    with Display(todo, console) as display:
-        return pool.run(todo, _processes(jobs, len(todo)), display.progress, display.outcome)
+    at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
+    for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    with Display(todo, console, at_once, rates) as display:
+        return workers.run(todo, display.progress, display.outcome, _warn(console))
+
+
+def _warn(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(f"warning: {text}", markup=False, soft_wrap=True)
+
+
+def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
+    """How many runs there are and how long they take, as far as that is known from runs like them."""
+    from fedbench.runs.display import duration
+    from fedbench.runs.estimate import together, visits_left
+
+    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
+    if not todo:
+        return done
+    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
+    if len(todo) < len(plan):
+        runs = f"{done}; {len(todo)} to go"
+    told = [job for job in todo if job.spec.identity in rates]
+    time = "time known once they have begun"
+    if told:
+        known = [rates[job.spec.identity] * visits_left(job) for job in told]
+        mean = sum(known) / len(known)
+        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
+    return f"{runs}, {processes} at a time, {time}"
+
+
+def tune(
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all",
+    dataset: str | type[Any] = "digits",
+    *,
+    trials: int = 16,
+    visits: str = "100..800",
+    search: Mapping[str, str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    clients: int | None = None,
+    partition: str | None = None,
+    network: str | None = None,
+    evaluate_every: int = 50,
+    jobs: int | None = None,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    out: str | Path = "tuned.toml",
+    console: Console | None = None,
+) -> Sequence[Tuned]:
+    """Search the hyperparameters of `methods` on validation, with the same trials and visits for each.
+
+    Successive halving: `trials` are trained for the first of `visits` ("LOW..HIGH", doubling), the better half of the
+    settings for twice as many, and so on. What is searched stands with each hyperparameter; `search` replaces it for a
+    method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are stored in `results`/tuning and not run again; their
+    seeds are 1001, 1002, ..., which comparisons do not use. The choice is written to `out`, a file for
+    `run(settings_file=...)`. Raises BadInput for a search that cannot be, or whose trials all fail, and Stopped after
+    Ctrl-C.
+    """
+    from fedbench.runs.comparison import Comparison, check_possible, check_writable
+    from fedbench.runs.display import Display
+    from fedbench.runs.job import Note
+    from fedbench.runs.tuning import Rungs, Tuning
+
+    console = console or new_console()
+    comparison = Comparison(
+        methods=methods,
+        dataset=dataset,
+        clients=clients,
+        partition=partition,
+        network=network,
+        evaluate_every=evaluate_every,
+        settings=settings or {},
+        device=device,
+        data_root=None if data_root is None else Path(data_root),
+        results=Path(results),
+        remote=scheduler is not None,
+    )
+    check_writable(comparison.results)
+    rungs = Rungs.of(trials, visits, evaluate_every)
+    workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
+    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, workers=workers, say=_warn(console))
+    check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()[:1]])
+    shown: list[Display] = []
+
+    def rung(place: int, todo: Sequence[Job]) -> None:
+        for display in shown:
+            display.__exit__(None, None, None)
+        size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
+        console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
+        shown[:] = [Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler))]
+        shown[0].__enter__()
+
+    def progress(notes: dict[str, Note]) -> None:
+        shown[0].progress(notes)
+
+    def outcome(ended: Outcome) -> None:
+        shown[0].outcome(ended)
+
+    try:
+        found = searched.run(rung, progress, outcome)
+    finally:
+        for display in shown:
+            display.__exit__(None, None, None)
+    if found is None:
+        raise Stopped(Scores([], []))
+    try:
+        searched.write(Path(out).expanduser(), found)
+    except OSError as error:
+        raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None
+    return found
 
 
 def report(
@@ -197,6 +375,8 @@ def reproduce(
     data_root: str | Path | None = None,
     results: str | Path = "results",
     out: str | Path = "reports",
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
     device: str = "auto",
     run: bool = True,
     console: Console | None = None,
@@ -208,21 +388,44 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
-    from rich.console import Console
-
     from fedbench.experiments.schema import load
+    from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
-    from fedbench.runs.plan import plan
+    from fedbench.reporting.paper import parts
+    from fedbench.runs.plan import plan, plugin_mistakes
+    from fedbench.runs.pool import split_done
 
     root, results = None if data_root is None else Path(data_root), Path(results)
-    made = plan(load(name), preset, data_root=root, results=results, device=device, check_data=run)
+    experiment = load(name, plugin_mistakes)
+    made = plan(
+        experiment,
+        preset,
+        data_root=root,
+        results=results,
+        device=device,
+        check_data=run,
+        remote=scheduler is not None,
+    )
     everything = made.all_jobs
-    if not everything:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+    if not everything and experiment.columns:
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
-    if run:
-        words = f"{made.experiment.title}: {{}} of {len(everything)} runs are done already"
-        outcomes = _execute(everything, jobs, console or Console(highlight=False), words)
+    if run and everything:
+        console = console or new_console()
+        console.print(f"{made.experiment.title}, preset {preset}", markup=False)
+        done, todo = split_done(everything)
+        outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)
+    extra = parts(made, data_root=root, download=run)
+    return experiment_report(
+        made,
+        results,
+        Path(out),
+        claims=answers(made, extra),
+        extra_tables=extra.tables,
+        extra_pictures=extra.pictures,
+        data_root=root,
+        stopped=stopped,
+        download=run,
+    )

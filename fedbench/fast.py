@@ -82,7 +82,9 @@ def _forward(model: Tree, x: Tensor, padding: int, train: bool) -> _Trace:
     """The logits of normalised images x [B, c, h, w], and what the backward needs."""
     names = [name.removesuffix(".weight") for name in model if name.endswith(".weight")]
     convs = [name for name in names if model[f"{name}.weight"].ndim == 4]
-    if convs and x.dtype == torch.float32 and x.device.type == "cpu" and torch._C._has_mkldnn:
+    # the switch is asked, not only the build: with oneDNN switched off its layout cannot be computed with
+    onednn = torch._C._has_mkldnn and torch.backends.mkldnn.enabled
+    if convs and x.dtype == torch.float32 and x.device.type == "cpu" and onednn:
         x = x.to_mkldnn()  # a layout, not a rounding: oneDNN need not reorder in between
     trace = _Trace([], [], x)
     for name in convs:

@@ -1,5 +1,31 @@
-"""One torch thread in every test, as in every run: the numbers are the same, and small operations are faster."""
+"""What all tests share: one torch thread, and the tasks that methods are tested on."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
+from tiny import make_task
 
-torch.set_num_threads(1)
+from fedbench.task import Task
+
+torch.set_num_threads(1)  # as in every run: the numbers are the same, and small operations are faster
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """A run sets deterministic algorithms for its process."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=["mlp-plain", "mlp-fast", "lenet-plain", "lenet-fast"])
+def task(request: pytest.FixtureRequest) -> Task:
+    """A tiny problem: fast is the hand-written backward, plain is autograd through `torch.func`."""
+    net, path = request.param.split("-")
+    return make_task(net, plain=path == "plain")
+
+
+@pytest.fixture(params=["mlp", "lenet"])
+def plain_task(request: pytest.FixtureRequest) -> Task:
+    """A tiny problem that autograd differentiates."""
+    return make_task(request.param, plain=True)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from fedbench import plugins
-from fedbench.check.contract import require
 from fedbench.check.kinds import Kit
-from fedbench.check.lab import disturb
+from fedbench.check.sentence import require
+from fedbench.check.subject import disturb
 from fedbench.dataset import Data, data_root
 from fedbench.partitions import split
 from fedbench.plugins import Plugin

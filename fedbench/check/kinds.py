@@ -17,7 +17,7 @@ import torch
 from fedbench import plugins
 from fedbench.check import CheckResult
 from fedbench.check import each_check as each_check_of_method
-from fedbench.check.contract import Broken
+from fedbench.check.sentence import Broken
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins import Plugin, finding

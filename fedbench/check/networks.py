@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedbench import plugins, tree
-from fedbench.check.contract import Broken, require
+from fedbench.check.comparing import clone, finite, gap
 from fedbench.check.kinds import Kit
-from fedbench.check.lab import clone, distance, disturb, finite, rng
+from fedbench.check.sentence import Broken, require
+from fedbench.check.subject import disturb, rng
 from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.plugins import Plugin
@@ -107,9 +108,9 @@ def _pure(bench: Bench) -> str:
         first = network.logits(parameters, images)
         disturb(2)
         again = plugins.network(bench.plugin, image, CLASSES).logits(parameters, images)
-        require(distance(first, network.logits(parameters, images)) == 0, "other scores the second time")
-        require(distance(first, again) == 0, "other scores from a network made again")
-        require(distance(before, [parameters, images]) == 0, "an argument was modified")
+        require(gap(first, network.logits(parameters, images)).size == 0, "other scores the second time")
+        require(gap(first, again).size == 0, "other scores from a network made again")
+        require(gap(before, [parameters, images]).size == 0, "an argument was modified")
     return "the same scores, three times"
 
 
@@ -130,7 +131,7 @@ def _alone(bench: Bench) -> str:
         parameters, images = model(network), pictures(image)
         together = network.logits(parameters, images)
         alone = torch.cat([network.logits(parameters, one[None]) for one in images])
-        worst = max(worst, distance(alone, together))
+        worst = max(worst, gap(alone, together).size)
         require(worst <= EXACT, f"differences of {worst:.1e} in other company")
     return f"differences up to {worst:.1e}"
 
@@ -160,7 +161,7 @@ def _vmap(bench: Bench) -> str:
         grad = torch.func.grad(_loss(network))
         one_by_one = tree.stack([grad(parameters, images) for parameters in clients])
         at_once = torch.func.vmap(grad, in_dims=(0, None))(tree.stack(clients), images)
-        worst = max(worst, distance(one_by_one, at_once))
+        worst = max(worst, gap(one_by_one, at_once).size)
         require(worst <= CLOSE, f"differences up to {worst:.1e}")
     return f"differences up to {worst:.1e}"
 
@@ -192,7 +193,7 @@ def _fast(bench: Bench) -> str:
             )
         except Exception as error:
             raise Broken(f"the fast path cannot take it ({plugins.said(error)}): leave `fast` out") from None
-        worst = max(worst, distance(*scores), distance(*gradients))
+        worst = max(worst, gap(*scores).size, gap(*gradients).size)
         require(
             worst <= CLOSE, f"differences up to {worst:.1e}: leave `fast` out, or see what `fedbench.fast` computes"
         )

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from fedbench import plugins
-from fedbench.check.contract import require
 from fedbench.check.kinds import Kit
-from fedbench.check.lab import disturb
+from fedbench.check.sentence import require
+from fedbench.check.subject import disturb
 from fedbench.dataset import Data, Dataset
 from fedbench.partition import Kind
 from fedbench.partitions import SPLITS, Partition, split

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a log file is not 80 columns wide
-err = Console(stderr=True, highlight=False)
+from fedbench.runs.console import new_console
+
+out, err = new_console(), new_console(stderr=True)
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with NAME.npz data files. Else $FEDBENCH_DATA, else your cache folder.")
 ]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+JobsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at a time on each GPU.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FEDBENCH_SCHEDULER",
+        metavar="ADDRESS",
+        help="Make the runs on the workers of this Dask scheduler: tcp://HOST:8786, or the file that it wrote. See"
+        " `fedbench cluster`.",
+    ),
+]

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -21,6 +21,9 @@ from fedbench.partition import Kind
 from fedbench.plugins import Hyperparameter, Plugin
 from fedbench.plugins.space import search_space
 from fedbench.search import Grid, LogRange
+
+if TYPE_CHECKING:
+    from fedbench.runs.tuning import Tuned
 
 
 def _table(*heads: str) -> Table:
@@ -103,6 +106,17 @@ def dataset_details(name: str) -> RenderableType:
     facts = Text(f"network {network}, clients {clients}, partition {partition}, unless asked for others")
     head = Text(f"{plugin.name}: {plugin.cls.title}", style="bold")
     return Group(head, Text(plugin.cls.source), facts, "", Text(about))
+
+
+def tuned_table(found: Iterable[Tuned]) -> Table:
+    """What a search chose for each method, and what it cost."""
+    table = _table("method", "chosen", "validation, %", "settings tried", "trials", "visits")
+    for each in found:
+        chosen = ", ".join(f"{name}={value}" for name, value in each.settings.items())
+        visits = f"{each.visits:,}" + (" (each rung anew)" if each.anew else "")
+        trials = f"{each.trials}" + (f" ({each.failed} failed)" if each.failed else "")
+        table.add_row(each.method, Text(chosen), f"{100 * each.score:.2f}", str(each.points), trials, visits)
+    return table
 
 
 def partitions_table() -> RenderableType:

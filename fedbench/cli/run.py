@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
 from fedbench.errors import BadInput, canonical
+from fedbench.runs.console import fitting
 
 if TYPE_CHECKING:
     from fedbench.api import Scores
 
 commands = typer.Typer()
+EXPENDABLE = ("MB", "s/run", "MB/visit", "worst decile", "pooled", "seeds")  # what a narrow terminal does without
 
 
 @commands.command(
@@ -69,6 +71,9 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
     ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="Hyperparameters that `fedbench tune` wrote; --set goes before.")
+    ] = None,
     novel_clients: Annotated[
         int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
     ] = 0,
@@ -78,6 +83,8 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
     ] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[
@@ -94,7 +101,9 @@ def run(
     like; the same command goes on where it stopped.
     """
     from fedbench import api
-    from fedbench.runs.comparison import Comparison
+
+    api.announce(methods, dataset, out)
+    from fedbench.runs.comparison import Comparison  # with torch
 
     if seeds is not None and seed_count is not None:
         raise BadInput("--seeds and --seed-count were both given: give the list or the count")
@@ -112,17 +121,19 @@ def run(
         keep_state=keep_state,
         novel_clients=novel_clients,
         adapt_visits=adapt_visits,
-        settings=_settings(set_ or []),
+        settings=assignments("--set", set_ or [], "pfedhn.hypernetwork.lr=0.02"),
+        settings_file=settings_file,
         device=device,
         data_root=data_root,
         results=results,
         checkpoint_every=checkpoint_every,
+        remote=scheduler is not None,
     )
     if dry_run:
-        api.dry_run(comparison, jobs, out)
+        api.dry_run(comparison, jobs, out, scheduler=scheduler)
         return
     try:
-        scores = api.compare(comparison, jobs, out)
+        scores = api.compare(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
     except api.Stopped as stopped:
         _show(stopped.scores)
         err.print(str(stopped).replace("call", "command"))
@@ -135,7 +146,7 @@ def run(
 def _show(scores: Scores) -> None:
     """Print the table, where the results are, and what failed."""
     job = scores.jobs[0]
-    out.print(scores.table)
+    out.print(fitting(scores.table, out, EXPENDABLE))
     out.print(f"results: {job.results / job.spec.dataset}", markup=False, soft_wrap=True)
     for outcome in scores.failures:
         spec = outcome.job.spec
@@ -151,15 +162,16 @@ def _seeds(text: str) -> list[int]:
         raise BadInput(f"--seeds {text}: give a list such as 42,27,13; a count is --seed-count 3") from None
 
 
-def _settings(texts: list[str]) -> dict[str, str]:
-    settings = {}
+def assignments(option: str, texts: list[str], example: str) -> dict[str, str]:
+    """METHOD.FIELD -> VALUE of an option that may be given several times. Raises BadInput for another form."""
+    found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or "." not in key:
-            raise BadInput(f"--set {text}: write METHOD.FIELD=VALUE, e.g. pfedhn.hypernetwork.lr=0.02")
+            raise BadInput(f"{option} {text}: write METHOD.FIELD=VALUE, e.g. {example}")
         method, _, field = key.strip().partition(".")
         key = f"{canonical(method)}.{field}" if not method.endswith(".py") else key.strip()
-        if key in settings:
-            raise BadInput(f"--set {text}: {key} is set twice")
-        settings[key] = value.strip()
-    return settings
+        if key in found:
+            raise BadInput(f"{option} {text}: {key} is set twice")
+        found[key] = value.strip()
+    return found

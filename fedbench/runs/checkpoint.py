@@ -1,6 +1,7 @@
 """Checkpoints: a run's progress as tensors and plain data, with checksums, loaded without executing anything.
 
-A checkpoint is what `torch.save` writes, a zip archive that keeps a checksum of each of its parts.
+A checkpoint is what `torch.save` writes, a zip archive that keeps a checksum of each of its parts. States of clients
+that do not fit into memory (`spill`) are parts of their own, written and read one after the other.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from typing import Any
 
 import torch
 
+from fedbench.runs.spill import Spill, unpacked
 from fedbench.storage import replacing
 from fedbench.training.engine import Progress
+from fedbench.tree import Tree
+
+PART = "archive/clients/{}"  # torch calls a file that it did not name `archive`, and wants all parts in that folder
 
 
 def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
@@ -22,9 +27,17 @@ def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
     Raises OSError where it cannot be written.
     """
     fields = {field.name: getattr(progress, field.name) for field in dataclasses.fields(Progress)}
+    clients: Any = progress.clients
+    stored: dict[str, Any] = {"belongs_to": belongs_to, "progress": fields}
+    if isinstance(clients, Spill):
+        fields["clients"], stored["order"] = clients.here, list(clients)
     with replacing(path) as file:  # tensor by tensor: the file is never in memory as a whole
         try:
-            torch.save({"belongs_to": belongs_to, "progress": fields}, file)
+            torch.save(stored, file)
+            if isinstance(clients, Spill) and clients.there:
+                with zipfile.ZipFile(file, "a") as archive:
+                    for client in clients.there:
+                        archive.writestr(PART.format(client), clients.packed(client))
         except RuntimeError as error:  # what torch makes of a full disk
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
@@ -50,6 +63,18 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[
         differing = [key for key, value in belongs_to.items() if known.get(key) != value]
         if differing:
             return None, f"it was made with another {', '.join(differing)}"
-        return Progress(**stored["progress"]), ""
+        progress = Progress(**stored["progress"])
+        if "order" in stored:
+            progress.clients = _clients(path, stored["order"], progress.clients, device)
+        return progress, ""
     except Exception as error:
         return None, f"it cannot be loaded ({type(error).__name__})"
+
+
+def _clients(path: Path, order: list[int], here: dict[int, Tree], device: torch.device) -> dict[int, Tree]:
+    """The states of clients in their `order`, those that are parts of their own among them."""
+    states = Spill({}, path.parent)
+    with zipfile.ZipFile(path) as archive:
+        for client in order:
+            states[client] = here.pop(client) if client in here else unpacked(archive.read(PART.format(client)), device)
+    return states  # type: ignore[return-value]  # it does what the engine asks of a dict

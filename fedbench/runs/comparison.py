@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedbench import plugins
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
+from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
+from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
 from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
 MOST_SEEDS = 1000
+SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
 
-    methods: str | Sequence[str] = "all"  # names or files; a text has commas between them, "all" is every known one
-    dataset: str = "digits"
+    # names, files or classes; a text has commas between them, and "all" is every method that has a name
+    methods: str | type[Any] | Sequence[str | type[Any]] = "all"
+    dataset: str | type[Any] = "digits"
     seeds: int | Sequence[int] | None = None  # a count or a list
     preset: str = "laptop"
     clients: int | None = None
@@ -35,10 +40,12 @@ class Comparison:
     adapt_visits: int | None = None
     network: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)  # "METHOD.FIELD" -> value
+    settings_file: Path | None = None  # as `fedbench tune` writes it; `settings` go before it
     device: str = "auto"
     data_root: Path | None = None
     results: Path = Path("results")
     checkpoint_every: float = 120.0
+    remote: bool = False  # the runs are made on other machines, whose devices cannot be looked for here
     keep_models: bool = False
     keep_state: bool = False
 
@@ -50,9 +57,9 @@ class Comparison:
 
         refresh()
         preset = PRESETS[self.preset]
-        found = self._methods()
+        found = self.found()
         params = self._params(found)
-        dataset, device = plugins.find_dataset(self.dataset), self._device()
+        dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
         root = data_root(self.data_root)
         if clients is None:
@@ -99,19 +106,22 @@ class Comparison:
             for plugin in found
         ]
 
-    def _methods(self) -> list[Plugin]:
-        texts = self.methods.split(",") if isinstance(self.methods, str) else self.methods
-        texts = [text.strip() for text in texts if text.strip()]
+    def found(self) -> list[Plugin]:
+        """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
+        methods = self.methods.split(",") if isinstance(self.methods, str) else self.methods
+        methods = [methods] if isinstance(methods, type) else methods
+        texts = [text_of("method", method).strip() for method in methods]
+        texts = [text for text in texts if text]
         named = [plugins.find_method(text) for text in texts if text.lower() != "all"]
         names = [plugin.name for plugin in named]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise BadInput(f"the method {twice[0]} was named twice")
         everything = plugins.names("method") if len(named) < len(texts) else []
-        found = [plugins.find_method(name) for name in everything if name not in names] + named
-        if not found:
+        made = [plugins.find_method(name) for name in everything if name not in names] + named
+        if not made:
             raise BadInput("no method was named: give at least one, e.g. pfedhn")
-        return found
+        return made
 
     def _seeds(self) -> list[int]:
         if self.seeds is None:
@@ -141,13 +151,41 @@ class Comparison:
             for each in having:
                 if method != "all" or name not in settings[each]:  # what is said of one method goes before
                     settings[each][name] = value
+        for plugin in found:
+            for name, value in self._tuned.get(plugin.name, NOT_TUNED).settings.items():
+                settings[plugin.name].setdefault(name, value)
         return {plugin.name: plugins.configure(plugin, settings[plugin.name]) for plugin in found}
+
+    @property
+    def _tuned(self) -> Mapping[str, Settings]:
+        return {} if self.settings_file is None else read_settings(self.settings_file)
+
+    @property
+    def efforts(self) -> dict[str, str]:
+        """For each method how its settings were found, for tables: `tuned, 16 trials, 9,600 visits`, or `defaults`."""
+        named = {key.partition(".")[0] for key in self.settings}
+        words = {}
+        for plugin in self.found():
+            own = named & {plugin.name, "all"}
+            words[plugin.name] = self._tuned.get(plugin.name, NOT_TUNED).words + (
+                ", settings of your own" if own else ""
+            )
+        return words
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the settings file before anything runs."""
+        if self.settings_file is None:
+            return []
+        return unfit(self.settings_file, self._tuned, self.found())
 
     def _device(self) -> str:
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
-        if self.device == "cpu":
+        if self.device == "cpu" or (self.remote and self.device == "auto"):
             return "cpu"
+        if self.remote:
+            return "cuda"
         import torch
 
         if torch.cuda.is_available():
@@ -158,12 +196,21 @@ class Comparison:
 
 
 def check_possible(jobs: Sequence[Job]) -> None:
-    """Make every partition, network and method of `jobs` once: what is impossible is refused before anything runs."""
+    """Make every partition, network and method of `jobs` once: what is impossible is refused before anything runs.
+
+    Give it the jobs that are to be done. Of a setting with very many seeds the first are tried: it is the setting that
+    is impossible, hardly ever the seed, and a run for which it is fails alone.
+    """
     from fedbench.runs.prepare import load_data, make_partition, try_out
 
-    for job in {(job.spec.partition, job.spec.clients, job.spec.seed): job for job in jobs}.values():
-        spec = job.spec
-        make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
+    settings: dict[tuple[object, ...], dict[int, Job]] = {}
+    for job in jobs:
+        setting = (job.dataset, job.data_root, job.partition or job.spec.partition, job.spec.clients)
+        settings.setdefault(setting, {}).setdefault(job.spec.seed, job)
+    for by_seed in settings.values():
+        for job in list(by_seed.values())[:SEEDS_TRIED]:
+            spec = job.spec
+            make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
     each = {(job.dataset, job.spec.network, job.method, tuple(job.spec.params.items())): job for job in jobs}
     for job in each.values():
         networks = plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks))

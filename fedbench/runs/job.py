@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,15 +21,22 @@ from fedbench import fast, plugins, storage
 from fedbench.dataset import Dataset
 from fedbench.errors import BadInput
 from fedbench.runs import checkpoint
-from fedbench.runs.prepare import Problem, load_data, prepare
+from fedbench.runs.devices import Stop
+from fedbench.runs.prepare import Problem, forget_data, prepare
 from fedbench.runs.provenance import checkout, instruction_set, provenance, software
+from fedbench.runs.spill import Spill
 from fedbench.runs.state import look, state_path, states
+from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage.spec import Spec
 from fedbench.training import Engine, Keep, Progress, adapt
 
 PROGRESS_EVERY = 0.5  # seconds between two progress files
+MUCH = 4_000_000  # bytes that a server keeps for all clients together, above which a warning says so
 LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 Ending = Literal["done", "stopped", "busy", "failed"]
+Note = dict[str, Any]  # what a job says of its progress: round, visits, seconds, last, best, ...
+Tell = Callable[[Note], None]
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,12 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def _ctrl_c_left_to(parent: int) -> Iterator[None]:
-    """A worker ignores Ctrl-C and SIGTERM: terminals and schedulers send them to all, and the parent asks by a file."""
+def ctrl_c_left_to(parent: int) -> Iterator[None]:
+    """A worker ignores what asks for a stop: terminals and schedulers send it to all, and the parent asks by a file."""
     if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         yield
     finally:
@@ -85,24 +93,12 @@ def _ctrl_c_left_to(parent: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def set_up_torch(device: torch.device) -> None:
-    """One thread and deterministic algorithms: what makes the bits of a run its spec's alone."""
-    torch.set_num_threads(1)
-    # use_deterministic_algorithms(True), but for its import of the compiler: a second, and 160 MB
-    torch.set_deterministic_debug_mode("error")
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-
-
-def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
+def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda note: None) -> Outcome:
     """Run `job` to its end, or until `stop_file` exists; never raises. `parent` is the process that makes `stop_file`.
 
-    A job that another process is at ends as `busy`, or is waited for with `wait`.
+    A job that another process is at ends as `busy`, or is waited for with `wait`. `tell` gets every note of progress.
     """
-    with _ctrl_c_left_to(parent):
+    with ctrl_c_left_to(parent):
         if stop_file.exists():
             return Outcome(job, "stopped")
         try:
@@ -110,8 +106,8 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
             lock = FileLock(storage.work_path(job.results, job.spec, "lock"))
             while True:
                 try:
-                    with lock.acquire(timeout=LOOK_EVERY if wait else 0):
-                        return _work(job, stop_file)
+                    with lock.acquire(timeout=LOOK_EVERY if wait else 0), set_up_torch(torch.device(job.device)):
+                        return _work(job, stop_file, tell)
                 except Timeout:
                     if not wait:
                         return Outcome(job, "busy")
@@ -128,18 +124,17 @@ def work(job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
             return Outcome(job, "failed", plugins.said(error), details)
 
 
-def _work(job: Job, stop_file: Path) -> Outcome:
+def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     spec = job.spec
     if look(job).state == "done":  # another process finished it a moment ago
-        _tidy(job)
+        tidy(job)
         return Outcome(job, "done")
     device = torch.device(job.device)
-    set_up_torch(device)
     checkout()  # now, for a commit that is made while the run goes on is not the one that made it
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))
     problem = prepare(spec, method, dataset, job.data_root, device, networks=networks, partition=job.partition or None)
-    load_data.cache_clear()  # the run has copies of the rows that it needs
+    forget_data()  # the run has copies of the rows that it needs
     path = storage.work_path(job.results, spec, "checkpoint")
     belongs_to = {
         "family": spec.family,
@@ -152,14 +147,25 @@ def _work(job: Job, stop_file: Path) -> Outcome:
         "partition": problem.partition.checksum(),
     }
     progress, warnings = _begin(job, problem, belongs_to, device)
+    if not isinstance(progress.clients, Spill):
+        # it does what the engine asks of a dict
+        progress.clients = Spill(progress.clients, path.parent)  # type: ignore[assignment]
+    warnings += _growing(progress.server, problem.engine)
     keep = Keep(server=problem.unseen is not None, models=job.keep_models)
     saved = shown = time.monotonic()
+    since = time.time()
 
     def save() -> None:
+        began = time.monotonic()
         try:
             checkpoint.save(path, progress, belongs_to)
         except OSError as error:
             warnings.append(f"no checkpoint could be written to {path}: {error.strerror}; the run went on without")
+            return
+        took, size = time.monotonic() - began, path.stat().st_size
+        if took > max(1.0, job.checkpoint_every / 10) and not any("a checkpoint takes" in w for w in warnings):
+            each = f"a checkpoint takes {took:.0f} s and {size / 1e9:.1f} GB every {job.checkpoint_every:.0f} s"
+            warnings.append(f"{each}: --checkpoint-every {10 * took:.0f} or more leaves more time for the run")
 
     def tick(progress: Progress) -> bool:
         nonlocal saved, shown
@@ -169,18 +175,18 @@ def _work(job: Job, stop_file: Path) -> Outcome:
             save()
             saved = time.monotonic()
         if now - shown >= PROGRESS_EVERY:
-            _show(job, progress)
+            _show(job, progress, tell, since)
             shown = now
         return stop
 
     def adapting(there: Progress) -> bool:
         nonlocal shown
         if time.monotonic() - shown >= PROGRESS_EVERY:
-            _show(job, progress, there.visits)
+            _show(job, progress, tell, since, there.visits)
             shown = time.monotonic()
         return stop_file.exists()
 
-    _show(job, progress)
+    _show(job, progress, tell, since)
     unseen = None
     with fast.kept_memory():
         if not problem.engine.run(progress, keep, tick):
@@ -216,7 +222,7 @@ def _work(job: Job, stop_file: Path) -> Outcome:
     }
     result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
     storage.write(job.results, result)
-    _tidy(job)
+    tidy(job)
     if result.diverged:
         warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
@@ -242,6 +248,28 @@ def _begin(job: Job, problem: Problem, belongs_to: dict[str, Any], device: torch
     return problem.engine.start(), warnings
 
 
+def _growing(server: Any, engine: Engine) -> list[str]:
+    """A warning where the server keeps much for each client, which it may touch at every visit."""
+    clients = len(engine.clients.ids)
+    tables = {n: t for n, t in _tensors(server) if t.dim() and len(t) == clients and t.nbytes > MUCH}
+    if not tables:
+        return []
+    name, table = max(tables.items(), key=lambda item: item[1].nbytes)
+    return [
+        f"the server's {name} has {table.nbytes / 1e6:.0f} MB for {clients} clients, {table[0].numel()} numbers each, "
+        "and may change all of them at every visit: a smaller size that does not grow with the clients is faster"
+    ]
+
+
+def _tensors(state: Any, name: str = "state") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors of a server's state, with the names that they have there."""
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    elif isinstance(state, (dict, list, tuple)):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from _tensors(value, str(key))
+
+
 def _has_what_is_kept(job: Job, progress: Progress) -> bool:
     """Whether the models of the chosen round are there, where they are to be stored at the end."""
     return not job.keep_models or progress.best is None or progress.best_models is not None
@@ -249,11 +277,15 @@ def _has_what_is_kept(job: Job, progress: Progress) -> bool:
 
 def _can_go_on(engine: Engine, visits: int) -> bool:
     """Whether a longer run passes through the end of a run of so many `visits`: a whole round, and an evaluation."""
-    every, size = engine.schedule.evaluate_every, engine.cohort_size
-    return bool(visits % size == 0 and visits // every > (visits - size) // every)
+    return passes(visits, engine.cohort_size, engine.schedule.evaluate_every)
 
 
-def _tidy(job: Job) -> None:
+def passes(visits: int, size: int, every: int) -> bool:
+    """Whether a run with cohorts of this `size` ends a round at so many visits, and evaluates there."""
+    return visits % size == 0 and visits // every > (visits - size) // every
+
+
+def tidy(job: Job) -> None:
     """Remove what a finished run has no need of; what cannot be removed does no harm."""
     work, identity = job.results / storage.WORK, job.spec.identity
     left = [storage.work_path(job.results, job.spec, suffix) for suffix in ("checkpoint", "progress", "error")]
@@ -264,7 +296,7 @@ def _tidy(job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _show(job: Job, progress: Progress, adapted: int = 0) -> None:
+def _show(job: Job, progress: Progress, tell: Tell, began: float, adapted: int = 0) -> None:
     """Leave a note of how far the run is, for whoever watches; nothing depends on it.
 
     Visits to unseen clients, `adapted`, count as visits of the run.
@@ -272,7 +304,23 @@ def _show(job: Job, progress: Progress, adapted: int = 0) -> None:
     last = progress.history[-1]["val_accuracy"] if progress.history else None
     best = progress.best["val_accuracy"] if progress.best else None
     visits = progress.visits + adapted
-    note = {"round": progress.round, "visits": visits, "seconds": progress.seconds, "last": last, "best": best}
+    note = {
+        "round": progress.round,
+        "visits": visits,
+        "total": job.total_visits,
+        "seconds": progress.seconds,
+        "last": last,
+        "best": best,
+        "name": f"{job.spec.method}, {job.spec.dataset}, seed {job.spec.seed}",
+        "where": f"{platform.node()}, process {os.getpid()}, {job.device}",
+        "since": began,
+    }
+    tell(note)
+    write_note(job, note)
+
+
+def write_note(job: Job, note: Note) -> None:
+    """Leave the `note` where `status` and other processes find it."""
     with contextlib.suppress(OSError):
         path = storage.work_path(job.results, job.spec, "progress")
         temporary = path.with_suffix(f".progress.{os.getpid()}.partial")

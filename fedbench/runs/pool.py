@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from uuid import uuid4
 
 from joblib import Parallel, delayed
 
 from fedbench import storage
-from fedbench.runs.job import Job, Outcome, work
+from fedbench.runs.devices import Devices
+from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
 
 WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
-Note = dict[str, Any]  # what a job says of its progress: round, visits, seconds, last, best
 
 
 def run(
@@ -30,33 +29,43 @@ def run(
     processes: int,
     on_progress: Callable[[dict[str, Note]], None],
     on_outcome: Callable[[Outcome], None],
+    *,
+    devices: Devices | None = None,
+    jobs_per_gpu: int = 1,
 ) -> list[Outcome]:
     """Run `jobs` on so many `processes`; the outcomes, in the order of `jobs`.
 
     `on_progress` gets the notes of all running jobs by identity, a few times a second and from another thread;
     `on_outcome` every outcome as it arrives. The first Ctrl-C asks all jobs for a checkpoint and an end; the second is
-    a KeyboardInterrupt. A failing job does not disturb the others.
+    a KeyboardInterrupt. A failing job does not disturb the others. Jobs for CUDA take turns on the `devices`, by
+    default those of this machine with `jobs_per_gpu` jobs each; there are never more processes than these can serve.
     """
     if not jobs:
         return []
+    if devices is None and any(job.device == "cuda" for job in jobs):
+        devices = Devices.of_this_machine(jobs_per_gpu)
+    if devices is not None:
+        processes = min(processes, devices.tokens)
     # not named by the process number, which repeats, and is another's on another host
     stop_file = jobs[0].results / storage.WORK / f"stop-{uuid4().hex}"
     outcomes: dict[str, Outcome] = {}
-    with _stop_on_ctrl_c(stop_file), _watch(jobs, outcomes, on_progress):
+    with stop_on_ctrl_c(stop_file), _watch(jobs, outcomes, on_progress):
         for wait in (False, True):
             todo = [job for job in jobs if outcomes.get(job.spec.identity, Outcome(job, "busy")).ending == "busy"]
-            for outcome in _parallel(todo, min(processes, max(1, len(todo))), stop_file, wait):
+            for outcome in _parallel(todo, min(processes, max(1, len(todo))), stop_file, wait, devices):
                 outcomes[outcome.job.spec.identity] = outcome
                 if outcome.ending != "busy" or wait:
                     on_outcome(outcome)
     return [outcomes[job.spec.identity] for job in jobs]
 
 
-def _parallel(jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool) -> Iterator[Outcome]:
-    left = {job.spec.identity: job for job in _spread(jobs)}
+def _parallel(
+    jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool, devices: Devices | None
+) -> Iterator[Outcome]:
+    left = {job.spec.identity: job for job in jobs}
 
     def pool(jobs: list[Job], processes: int) -> Iterator[Outcome]:
-        tasks = (delayed(work)(job, stop_file, os.getpid(), wait) for job in jobs)
+        tasks = (delayed(work_on)(devices, job, stop_file, os.getpid(), wait) for job in jobs)
         for outcome in Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(tasks):
             del left[outcome.job.spec.identity]
             yield outcome
@@ -76,27 +85,38 @@ def _parallel(jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool) 
                 yield Outcome(job, "failed", reason)
 
 
-def _spread(jobs: Sequence[Job]) -> list[Job]:
-    """`jobs` with CUDA devices dealt out in turn."""
-    if not any(job.device == "cuda" for job in jobs):
-        return list(jobs)
-    import torch
+def work_on(devices: Devices | None, job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
+    """`work` on one of the `devices`, once there is one to have. The outcome is of `job` as it was given."""
+    if devices is None:
+        return work(job, stop_file, parent, wait)
+    with ctrl_c_left_to(parent), devices.take(stop_file) as device:
+        if device is None:
+            return Outcome(job, "stopped")
+        return replace(work(replace(job, device=device), stop_file, parent, wait), job=job)
 
-    count = torch.cuda.device_count()
-    return [replace(job, device=f"cuda:{i % count}") for i, job in enumerate(jobs)]
+
+_asked = False  # whether a signal has asked the runs of this process to stop
+
+
+def asked_to_stop() -> bool:
+    """Whether Ctrl-C or another signal has asked the runs that are going on to stop."""
+    return _asked
 
 
 @contextlib.contextmanager
-def _stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM make `stop_file`, which every job looks for; a second one interrupts."""
+def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
+    """While inside, Ctrl-C, SIGTERM and SIGHUP make `stop_file`, which every job looks for; a second one interrupts.
 
-    asked = False
+    SIGHUP, by which a terminal says that it is gone, stays ignored where it is, as under `nohup`.
+    """
+    global _asked
+    _asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        global _asked
+        if _asked:
             raise KeyboardInterrupt
-        asked = True
+        _asked = True
         with contextlib.suppress(OSError):
             stop_file.parent.mkdir(parents=True, exist_ok=True)
             stop_file.touch()
@@ -104,7 +124,9 @@ def _stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, ask) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -121,15 +143,13 @@ def _watch(
     over, began = threading.Event(), time.time() - 1
 
     def watch() -> None:
+        waiting = {job.spec.identity: job.results / storage.WORK for job in jobs}
         while not over.wait(WATCH_EVERY):
             notes = {}
-            for job in jobs:
-                identity = job.spec.identity
-                if identity not in outcomes or outcomes[identity].ending == "busy":
-                    with contextlib.suppress(OSError, ValueError):
-                        path = storage.work_path(job.results, job.spec, "progress")
-                        if path.stat().st_mtime >= began:  # else it was left by a run that was killed
-                            notes[identity] = json.loads(path.read_text())
+            for folder in set(waiting.values()):
+                for identity, note in notes_in(folder, began).items():
+                    if identity in waiting and (identity not in outcomes or outcomes[identity].ending == "busy"):
+                        notes[identity] = note
             on_progress(notes)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -141,8 +161,28 @@ def _watch(
         thread.join()
 
 
+def notes_in(folder: Path, since: float = 0.0) -> dict[str, Note]:
+    """The notes of progress in a `folder`, by identity; those older than `since` were left by killed runs.
+
+    One look at the folder, however many runs are planned.
+    """
+    notes: dict[str, Note] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".progress"):
+                with contextlib.suppress(OSError, ValueError):
+                    if entry.stat().st_mtime >= since:
+                        notes[entry.name.removesuffix(".progress")] = json.loads(Path(entry.path).read_text())
+    return notes
+
+
 def split_done(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     """`jobs` that are stored already, and the others."""
-    states = [look(job).state == "done" for job in jobs]
-    done = [job for job, is_done in zip(jobs, states, strict=True) if is_done]
-    return done, [job for job, is_done in zip(jobs, states, strict=True) if not is_done]
+    indices = {root: storage.Index(root) for root in {job.results for job in jobs}}
+    done: list[Job] = []
+    todo: list[Job] = []
+    for job in jobs:
+        (done if look(job, indices[job.results]).state == "done" else todo).append(job)
+    for index in indices.values():
+        index.save()
+    return done, todo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.partitions import Partition, split
 from fedbench.plugins import Networks, Plugin
+from fedbench.runs import mapped
 from fedbench.storage.spec import Spec
 from fedbench.task import Task
 from fedbench.training import Clients, Engine, Schedule, federate
@@ -32,9 +33,24 @@ class Problem:
 
 
 @lru_cache(maxsize=1)
+def _load(where: str, root: Path) -> tuple[Data, str]:
+    return mapped.load(plugins.find_dataset(where), root)
+
+
 def load_data(where: str, root: Path) -> Data:
-    """The samples of the data set found by `where`, loaded once a process."""
-    return plugins.load(plugins.find_dataset(where), root)
+    """The samples of the data set found by `where`; in memory once for all processes, where they come from a file."""
+    return _load(where, root)[0]
+
+
+def forget_data() -> None:
+    """Let the samples go that were loaded last."""
+    _load.cache_clear()
+
+
+@cache
+def data_fingerprint(where: str, root: Path) -> str:
+    """What the samples of a data set are known by on other machines."""
+    return _load(where, root)[1]
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
@@ -60,7 +76,8 @@ def make_partition(where: str, root: Path, partition: str, clients: int, seed: i
 def refresh() -> None:
     """Read plug-in files again that were edited since they were found, and forget what was made with them."""
     if plugins.refresh():
-        load_data.cache_clear()
+        forget_data()
+        data_fingerprint.cache_clear()
         make_partition.cache_clear()
 
 
@@ -134,6 +151,8 @@ def prepare(
 __all__ = [
     "Clients",
     "Problem",
+    "data_fingerprint",
+    "forget_data",
     "image_shape",
     "load_data",
     "make_network",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fedbench import plugins, storage
 from fedbench.errors import BadInput
-from fedbench.storage import Result, Spec
+from fedbench.storage import Facts, Index, Result, Spec
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -22,63 +22,65 @@ class Found:
 
     state: State
     path: Path | None = None
+    result: Result | None = None  # at `path`, where it was read in full to know that
 
     def read(self, job: Job) -> Result:
         """The result of a job that is done."""
         assert self.path is not None
-        return storage.read(self.path).at(job.spec.visits)
+        return (self.result or storage.read(self.path)).at(job.spec.visits)
 
 
-def is_current(result: Result, job: Job) -> bool:
+def is_current(result: Result | Facts, job: Job) -> bool:
     """Whether `result` was made by the method, the data set and other plug-ins that `job` would use."""
     data = plugins.find_dataset(job.dataset).code
     same = result.code == plugins.find_method(job.method).code and result.dataset_code in (data, None)
     return same and result.codes == job.codes
 
 
-def look(job: Job) -> Found:
+def look(job: Job, index: Index | None = None) -> Found:
     """The state of `job`; a result of another spec or of other code is outdated, and is made again.
 
-    Where there is no result of its own, a longer run of the same spec may answer for it.
+    Where there is no result of its own, a longer run of the same spec may answer for it. An `index` of the results
+    spares reading those in full that were checked before.
     """
-    path = storage.result_path(job.results, job.spec)
+    path, identity = storage.result_path(job.results, job.spec), job.spec.identity
     found: State | None = None
     if path.is_file():
         try:
-            result = storage.read(path)
+            facts, result = _facts(path, index)
         except BadInput:
             found = "damaged"
         else:
-            if (
-                result.spec == job.spec
-                and is_current(result, job)
-                and (not job.keep_models or _has_models(result, path))
-            ):
-                return Found("done", path)
+            has_models = facts.models is not None and path.with_name(facts.models).is_file()
+            if facts.identity == identity and is_current(facts, job) and (has_models or not job.keep_models):
+                return Found("done", path, result)
             found = "outdated"
-    if not job.keep_models and (longer := longer_run(job)):
-        return Found("done", longer)
+    if not job.keep_models and (longer := longer_run(job, index)):
+        return longer
     if found is None:
         started = storage.work_path(job.results, job.spec, "checkpoint").is_file()
         found = "started" if started else "missing"
     return Found(found)
 
 
-def _has_models(result: Result, path: Path) -> bool:
-    return result.models is not None and path.with_name(result.models.file).is_file()
+def _facts(path: Path, index: Index | None) -> tuple[Facts, Result | None]:
+    if index is not None:
+        return index.facts(path), None
+    result = storage.read(path)
+    return Facts.of(result), result
 
 
-def longer_run(job: Job) -> Path | None:
+def longer_run(job: Job, index: Index | None = None) -> Found | None:
     """The result of the shortest longer run that answers for `job`."""
-    folder = storage.result_path(job.results, job.spec).parent
-    for head in storage.heads(folder).get(job.spec.family, ()):
-        if head.spec.visits > job.spec.visits:
+    family, visits = job.spec.family, job.spec.visits
+    for head in storage.heads(storage.result_path(job.results, job.spec).parent).get(family, ()):
+        if head.spec.visits > visits:
             try:
-                cut = storage.read(head.path).at(job.spec.visits)
+                facts, result = _facts(head.path, index)
             except BadInput:
                 continue
-            if cut.spec == job.spec and is_current(cut, job):
-                return head.path
+            if facts.family == family and visits in facts.cuts and is_current(facts, job):
+                return Found("done", head.path, result)
     return None
 
 

@@ -10,9 +10,7 @@ Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 2018, describe
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,17 +19,16 @@ from typing import Any
 import numpy as np
 
 import fedbench
-from fedbench import plugins
+from fedbench import storage
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins.finding import Plugin
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
-from fedbench.runs import pool
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.job import Job, Outcome
+from fedbench.runs.job import Job, Note, Outcome
+from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
-from fedbench.storage import write_bytes
+from fedbench.runs.workers import Workers
 
-FOLDER = "tuning"  # of the trials, in the results folder
 FIRST_SEED = 1001  # and those behind it: comparisons take 42, 27, 13, 0, 1, 2, ...
 
 
@@ -129,12 +126,13 @@ class Tuning:
     comparison: Comparison  # of the methods; its seeds and visits are not used
     rungs: Rungs
     search: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> values or range
-    processes: int = 1
+    workers: Workers = Workers(jobs=1)  # noqa: RUF009  frozen
+    say: Callable[[str], None] = lambda text: None
 
     def run(
         self,
         on_rung: Callable[[int, Sequence[Job]], Any],
-        on_progress: Callable[[dict[str, pool.Note]], None],
+        on_progress: Callable[[dict[str, Note]], None],
         on_outcome: Callable[[Outcome], None],
     ) -> list[Tuned] | None:
         """Search; what is stored is not run again. None where it was stopped.
@@ -150,7 +148,7 @@ class Tuning:
             ]
             todo = [job for _, _, job in planned if look(job).state != "done"]
             on_rung(rung, todo)
-            outcomes = pool.run(todo, min(self.processes, max(1, len(todo))), on_progress, on_outcome)
+            outcomes = self.workers.run(todo, on_progress, on_outcome, self.say)
             if any(outcome.ending == "stopped" for outcome in outcomes):
                 return None
             for search in searches:
@@ -173,9 +171,39 @@ class Tuning:
             self._tidy(searches, [job for _, _, job in planned], rung)
         return [self._tuned(search, failed[search.plugin.name]) for search in searches]
 
+    def write(self, path: Path, found: Sequence[Tuned]) -> None:
+        """Write the settings file. Raises OSError."""
+        spec = self.job(self.searches()[0], Trial(0, FIRST_SEED), 0).spec
+        facts = {
+            "dataset": spec.dataset,
+            "clients": spec.clients,
+            "partition": spec.partition,
+            "network": spec.network,
+            "evaluate_every": spec.evaluate_every,
+            "visits": list(self.rungs.visits),
+            "trials": list(self.rungs.trials),
+            "seeds": [FIRST_SEED + i for i in range(max(-(-self.rungs.trials[0] // each.points) for each in found))],
+            "fedbench": fedbench.__version__,
+        }
+        methods = {
+            each.method: {
+                "settings": each.settings,
+                "validation": round(each.score, 6),
+                "points": each.points,
+                "trials": each.trials,
+                "visits": each.visits,
+                "anew": each.anew,
+                "failed": each.failed,
+                "code": each.code,
+                "where": f"{storage.TRIALS}/{spec.dataset}/{each.method}",
+            }
+            for each in found
+        }
+        write_settings(path, facts, methods)
+
     def searches(self) -> list[Search]:
         """Every method's points. Raises BadInput for a search that cannot be."""
-        found = [plugins.find_method(text) for text in self.comparison.methods]
+        found = self.comparison.found()
         changes: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
         for key, text in self.search.items():
             method, _, name = key.partition(".")
@@ -192,8 +220,8 @@ class Tuning:
     def job(self, search: Search, trial: Trial, rung: int) -> Job:
         """The run of a trial on a rung."""
         leader = f"{search.plugin.name}."
-        settings = {key: value for key, value in self.comparison.settings.items() if key.startswith(leader)}
-        settings |= {f"{leader}{name}": str(value) for name, value in search.points[trial.point].items()}
+        fixed = {key: value for key, value in self.comparison.settings.items() if key.startswith((leader, "all."))}
+        settings = fixed | {f"{leader}{name}": str(value) for name, value in search.points[trial.point].items()}
         return replace(
             self.comparison,
             methods=[search.plugin.where],
@@ -203,7 +231,7 @@ class Tuning:
                 **{k: v for k, v in self.comparison.settings.items() if k.startswith(f"{search.plugin.name}.")},
                 **settings,
             },
-            results=self.comparison.results / FOLDER,
+            results=self.comparison.results / storage.TRIALS,
             keep_state=rung + 1 < len(self.rungs.visits) and not search.plugin.cls.depends_on_length,
         ).jobs()[0]
 
@@ -244,106 +272,3 @@ def _score(job: Job) -> float:
         return float("-inf")
     result = found.read(job)
     return float("-inf") if result.diverged else result.best.val_accuracy
-
-
-# ---------------------------------------------------------------- the settings file
-
-
-def write_settings(path: Path, tuning: Tuning, found: Sequence[Tuned]) -> None:
-    """The outcome as TOML, for `fedbench run --settings FILE` and for experiment files."""
-    spec = tuning.job(tuning.searches()[0], Trial(0, FIRST_SEED), 0).spec
-    most = tuning.rungs.trials[0]
-    head = {
-        "dataset": spec.dataset,
-        "clients": spec.clients,
-        "partition": spec.partition,
-        "network": spec.network,
-        "evaluate_every": spec.evaluate_every,
-        "visits": list(tuning.rungs.visits),
-        "trials": list(tuning.rungs.trials),
-        "seeds": [FIRST_SEED + i for i in range(max(-(-most // each.points) for each in found))],
-        "fedbench": fedbench.__version__,
-    }
-    lines = [
-        "# Written by `fedbench tune`. Successive halving on validation; `trials` of them at each of `visits`.",
-        "",
-    ]
-    lines += ["[tuning]", *(f"{key} = {_toml(value)}" for key, value in head.items())]
-    for each in found:
-        facts = {
-            "settings": each.settings,
-            "validation": round(each.score, 6),
-            "points": each.points,
-            "trials": each.trials,
-            "visits": each.visits,
-            "anew": each.anew,
-            "failed": each.failed,
-            "code": each.code,
-            "where": f"{FOLDER}/{spec.dataset}/{each.method}",
-        }
-        lines += ["", f"[methods.{each.method}]", *(f"{key} = {_toml(value)}" for key, value in facts.items())]
-    write_bytes(path, ("\n".join(lines) + "\n").encode())
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a settings file says of one method."""
-
-    settings: dict[str, str]  # "FIELD" -> value
-    code: str
-    trials: int
-    visits: int
-
-    @property
-    def words(self) -> str:
-        """For tables: `tuned, 16 trials, 9,600 visits`."""
-        return f"tuned, {self.trials} trials, {self.visits:,} visits"
-
-
-def read_settings(path: Path) -> dict[str, Settings]:
-    """What a settings file says, by method. Raises BadInput for another file."""
-    try:
-        content = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
-        return {
-            method: Settings(
-                {str(name): str(value) for name, value in facts["settings"].items()},
-                str(facts["code"]),
-                int(facts["trials"]),
-                int(facts["visits"]),
-            )
-            for method, facts in content["methods"].items()
-        }
-    except OSError as error:
-        raise BadInput(f"the settings file {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise BadInput(f"{path} is no settings file as `fedbench tune` writes it ({what})") from None
-
-
-def settings_of(path: Path, methods: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The settings of a file for the `methods` (names or files), "METHOD.FIELD" -> value; and warnings.
-
-    A method that the file does not know keeps its defaults, and one whose code has changed since is named.
-    """
-    known = read_settings(path)
-    found: dict[str, str] = {}
-    warnings = []
-    for text in methods:
-        plugin = plugins.find_method(text)
-        if plugin.name not in known:
-            warnings.append(f"{path} says nothing of {plugin.name}: its defaults are used")
-            continue
-        if known[plugin.name].code != plugin.code:
-            warnings.append(f"{plugin.name} was tuned with other code than is here now: tune it again")
-        found |= {f"{plugin.name}.{name}": value for name, value in known[plugin.name].settings.items()}
-    return found, warnings

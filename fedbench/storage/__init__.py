@@ -1,6 +1,7 @@
 """What is kept on disk: the spec of a run, its result, the files, and data frames made from them."""
 
 from fedbench.storage.disk import (
+    TRIALS,
     WORK,
     files,
     read,
@@ -13,17 +14,21 @@ from fedbench.storage.disk import (
     write_failure,
 )
 from fedbench.storage.frame import load_results
-from fedbench.storage.index import heads
+from fedbench.storage.index import Facts, Head, Index, heads
 from fedbench.storage.models import models_path, read_models, write_models
 from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
 
 __all__ = [
     "SEEDS",
+    "TRIALS",
     "WORK",
     "Best",
+    "Facts",
     "Failure",
+    "Head",
     "HistoryRow",
+    "Index",
     "Models",
     "Result",
     "Row",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 from fedbench.storage.schema import Failure, Result, digest
 
 NEWLINE = re.compile(r"\n\s+")
+TRIALS = "tuning"  # the folder inside the results that holds the runs of searches, apart from what tables average
 WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
 
 

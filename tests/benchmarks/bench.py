@@ -71,15 +71,15 @@ def our_measurements(root: Path, steps: int) -> dict[str, Callable[[], Any]]:
     from fedbench import fast, plugins
     from fedbench.runs import checkpoint
     from fedbench.runs.comparison import Comparison
-    from fedbench.runs.job import set_up_torch
     from fedbench.runs.prepare import prepare
+    from fedbench.runs.torch_settings import set_up_torch
     from fedbench.training import Keep
     from fedbench.training.scoring import score
 
     job = Comparison(
         methods=["pfedhn"], seeds=[42], dataset="cifar10", clients=10, data_root=root, device="cpu"
     ).jobs()[0]
-    set_up_torch(torch.device("cpu"))
+    set_up_torch(torch.device("cpu")).__enter__()  # for as long as this process lives
     torch.set_grad_enabled(False)
     problem = prepare(job.spec, plugins.find_method(job.method), plugins.find_dataset(job.dataset), root)
     engine, method = problem.engine, problem.engine.method
@@ -275,7 +275,7 @@ def machine() -> str:
 def random_images(folder: Path) -> Path:
     """A stand-in for CIFAR-10 with its shapes."""
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, rows in (("train", 50_000), ("test", 10_000)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{split}"] = np.arange(rows) % 10

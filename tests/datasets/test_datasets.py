@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ USUAL = {  # class: file name, shape of one stored image, classes
 ALL = (*USUAL, Digits, Omniglot)
 
 
-def usual_arrays(shape: tuple[int, ...], classes: int, train: int = 70, test: int = 30) -> dict[str, np.ndarray]:
+def usual_arrays(shape: tuple[int, ...], classes: int, train: int = 70, test: int = 30) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     return {
         "x_train": rng.integers(0, 256, (train, *shape), dtype=np.uint8),
@@ -42,11 +43,11 @@ def usual_arrays(shape: tuple[int, ...], classes: int, train: int = 70, test: in
 
 
 @pytest.fixture
-def no_network(monkeypatch):
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision without internet."""
     import torchvision.datasets
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("Network is unreachable")
 
     for name in ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Omniglot"):
@@ -57,7 +58,7 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize("dataset", USUAL)
-def test_usual_sets_are_views_with_test_rows_behind_training_rows(dataset, tmp_path):
+def test_usual_sets_are_views_with_test_rows_behind_training_rows(dataset: Any, tmp_path: Path) -> None:
     name, shape, classes = USUAL[dataset]
     arrays = usual_arrays(shape, classes)
     np.savez(tmp_path / f"{name}.npz", **arrays)
@@ -74,7 +75,7 @@ def test_usual_sets_are_views_with_test_rows_behind_training_rows(dataset, tmp_p
     assert len(data.mean) == len(data.std) == wanted.shape[1]
 
 
-def test_digits_need_no_file(tmp_path):
+def test_digits_need_no_file(tmp_path: Path) -> None:
     data = Digits().load(tmp_path / "nowhere")
     assert data.images.shape == (1797, 1, 8, 8)
     assert data.test is None
@@ -85,7 +86,7 @@ def test_digits_need_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", ALL)
-def test_every_set_says_what_it_is_and_has_a_partition_that_can_be_read(dataset):
+def test_every_set_says_what_it_is_and_has_a_partition_that_can_be_read(dataset: Any) -> None:
     assert dataset.title
     assert dataset.source
     assert dataset.network
@@ -93,7 +94,7 @@ def test_every_set_says_what_it_is_and_has_a_partition_that_can_be_read(dataset)
     assert parse_partition(None, dataset).name == dataset.partition
 
 
-def test_digits_by_default_give_ten_clients_of_two_classes():
+def test_digits_by_default_give_ten_clients_of_two_classes() -> None:
     """70 / 15 / 15 % of the samples are for training / validation / test, within one row per block of 20."""
     data = Digits().load(Path())
     for text in ("classes:spare=0", "iid"):
@@ -110,7 +111,7 @@ def test_digits_by_default_give_ten_clients_of_two_classes():
 # ---------------------------------------------------------------- omniglot
 
 
-def omniglot_arrays() -> dict[str, np.ndarray]:
+def omniglot_arrays() -> dict[str, Any]:
     """Two alphabets, of 2 and of 3 characters, 20 drawings each; every drawing has its label's number of ink rows."""
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
     images = np.full((100, 105, 105), 255, np.uint8)
@@ -122,7 +123,7 @@ def omniglot_arrays() -> dict[str, np.ndarray]:
     return {"images": images, "alphabet": alphabet, "character": character, "drawer": drawer, "alphabet_names": names}
 
 
-def test_omniglot_has_one_label_a_character_and_one_client_an_alphabet(tmp_path):
+def test_omniglot_has_one_label_a_character_and_one_client_an_alphabet(tmp_path: Path) -> None:
     np.savez(tmp_path / "omniglot.npz", **omniglot_arrays())
     data = Omniglot().load(tmp_path)
     assert data.images.shape == (100, 1, 28, 28)
@@ -139,7 +140,7 @@ def test_omniglot_has_one_label_a_character_and_one_client_an_alphabet(tmp_path)
     assert [len(rows) for rows in partition.validation] == [len(rows) for rows in partition.test] == [6, 9]
 
 
-def test_omniglot_drawings_shrink_by_areas():
+def test_omniglot_drawings_shrink_by_areas() -> None:
     """A small pixel is the mean of 3.75 x 3.75 large ones, so mean ink is kept and one dot of ink spreads as area.
 
     Large pixel (3, 3) spans [3, 4]; the border between small pixels 0 and 1 is at 3.75: it lies to 3/4 in the first
@@ -165,13 +166,13 @@ def test_omniglot_drawings_shrink_by_areas():
         ),
     ],
 )
-def test_omniglot_says_what_is_wrong_with_its_file(change, words, tmp_path):
+def test_omniglot_says_what_is_wrong_with_its_file(change: Any, words: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "omniglot.npz", **(omniglot_arrays() | change))
     with pytest.raises(BadInput, match=words):
         Omniglot().load(tmp_path)
 
 
-def test_omniglot_download_reads_the_folders_of_alphabets(monkeypatch, tmp_path):
+def test_omniglot_download_reads_the_folders_of_alphabets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """torchvision unpacks images_background/ALPHABET/characterNN/NNNN_DD.png and images_evaluation likewise."""
     import torchvision.datasets
     from PIL import Image
@@ -199,7 +200,7 @@ def test_omniglot_download_reads_the_folders_of_alphabets(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("dataset", [*USUAL, Omniglot])
-def test_a_missing_file_without_network_says_what_to_put_where(dataset, tmp_path, no_network):
+def test_a_missing_file_without_network_says_what_to_put_where(dataset: Any, tmp_path: Path, no_network: Any) -> None:
     name = "omniglot" if dataset is Omniglot else USUAL[dataset][0]
     with pytest.raises(BadInput) as caught:
         dataset().load(tmp_path / "data")
@@ -213,7 +214,9 @@ def test_a_missing_file_without_network_says_what_to_put_where(dataset, tmp_path
 
 
 @pytest.mark.parametrize("dataset", USUAL)
-def test_a_download_makes_the_file_once_and_it_is_read_from_there(dataset, tmp_path, monkeypatch):
+def test_a_download_makes_the_file_once_and_it_is_read_from_there(
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torchvision.datasets
 
     name, shape, classes = USUAL[dataset]
@@ -237,7 +240,7 @@ def test_a_download_makes_the_file_once_and_it_is_read_from_there(dataset, tmp_p
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [f"{name}.npz"]
 
 
-def test_two_at_once_download_once(tmp_path):
+def test_two_at_once_download_once(tmp_path: Path) -> None:
     calls = []
 
     def fetch(scratch: Path) -> dict[str, np.ndarray]:
@@ -268,7 +271,7 @@ def flipped(content: bytes) -> bytes:
     [lambda b: b[: len(b) // 2], lambda b: b[:40], lambda b: b"", lambda b: b"<html>404</html>", flipped],
     ids=["half", "head only", "empty", "a web page", "one byte flipped"],
 )
-def test_a_damaged_file_is_named_with_the_remedy(damage, tmp_path, no_network):
+def test_a_damaged_file_is_named_with_the_remedy(damage: Any, tmp_path: Path, no_network: Any) -> None:
     path = tmp_path / "mnist.npz"
     path.write_bytes(damage(whole(path)))
     with pytest.raises(
@@ -293,21 +296,23 @@ def test_a_damaged_file_is_named_with_the_remedy(damage, tmp_path, no_network):
         ({"y_train": np.array([None] * 70)}, "it is damaged or not an npz archive .*Object arrays cannot be loaded"),
     ],
 )
-def test_a_foreign_file_is_named_with_what_is_wrong(change, words, tmp_path, no_network):
+def test_a_foreign_file_is_named_with_what_is_wrong(change: Any, words: Any, tmp_path: Path, no_network: Any) -> None:
     arrays = usual_arrays((28, 28), 10) | change
     np.savez(tmp_path / "mnist.npz", **{key: array for key, array in arrays.items() if array is not None})
     with pytest.raises(BadInput, match=rf"mnist\.npz cannot be used: {words}.*Delete it"):
         MNIST().load(tmp_path)
 
 
-def test_a_single_array_is_not_an_archive(tmp_path):
+def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
     with (tmp_path / "mnist.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(BadInput, match="it is a single array and not an npz archive"):
         MNIST().load(tmp_path)
 
 
-def test_data_root_is_the_option_else_the_environment_else_the_cache(monkeypatch, tmp_path):
+def test_data_root_is_the_option_else_the_environment_else_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("FEDBENCH_DATA", str(tmp_path))
     assert data_root(Path("here")) == Path("here")
     assert data_root(None) == tmp_path
@@ -331,8 +336,8 @@ def test_data_root_is_the_option_else_the_environment_else_the_cache(monkeypatch
         ({"mean": (0.5, 0.5)}, "one value for each of 1 channels"),
     ],
 )
-def test_data_whose_parts_disagree_says_which(change, words):
-    good = {
+def test_data_whose_parts_disagree_says_which(change: Any, words: Any) -> None:
+    good: dict[str, Any] = {
         "images": torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
         "labels": torch.tensor([0, 1, 2, 0]),
         "classes": 3,

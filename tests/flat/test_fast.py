@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +18,12 @@ from fedbench.models import lenet, omniglot_net
 from fedbench.task import normalise
 from fedbench.tree import Tree
 
-SGD = {"lr": 5e-3, "momentum": 0.9, "weight_decay": 5e-5}
+SGD: dict[str, Any] = {"lr": 5e-3, "momentum": 0.9, "weight_decay": 5e-5}
 LIMIT = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +46,15 @@ def problem(c: int, size: int, classes: int, dtype: torch.dtype, storage: str = 
     return images, labels, mean.to(dtype).view(-1, 1, 1), std.to(dtype).view(-1, 1, 1)
 
 
-def plain_sgd(network, model: Tree, data: tuple[Tensor, ...], rows: Tensor, max_norm: float, clip=None, buffers=None):
+def plain_sgd(
+    network: Any,
+    model: Tree,
+    data: tuple[Tensor, ...],
+    rows: Tensor,
+    max_norm: float,
+    clip: Any = None,
+    buffers: Any = None,
+) -> Any:
     """`torch.optim.SGD` and `clip_grad_norm_` on the functional network, NCHW."""
     images, labels, mean, std = data
     params = {name: value.clone().contiguous().requires_grad_() for name, value in model.items()}
@@ -68,7 +78,7 @@ def distance(a: Tree, b: Tree) -> float:
     return (square / sum(float(b[name].double().square().sum()) for name in b)) ** 0.5
 
 
-def start(network, dtype: torch.dtype, batch: int, steps: int, seed: int) -> tuple[Tree, Tensor]:
+def start(network: Any, dtype: torch.dtype, batch: int, steps: int, seed: int) -> tuple[Tree, Tensor]:
     rng = torch.Generator().manual_seed(seed)
     return network.init(rng, dtype), torch.randint(500, (steps, batch), generator=rng)
 

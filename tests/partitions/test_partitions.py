@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,9 @@ def rows_of(partition: Partition) -> dict[str, tuple[torch.Tensor, ...]]:
         (100, 100, 1, (8583, 8600, 8554)),
     ],
 )
-def test_legacy_seeding_gives_the_test_rows_of_the_official_runs(classes, clients, spare, totals):
+def test_legacy_seeding_gives_the_test_rows_of_the_official_runs(
+    classes: int, clients: int, spare: Any, totals: Any
+) -> None:
     """Numbers of test rows of all clients for seeds 42, 27, 13.
 
     The test accuracies that the authors logged for CIFAR-10 with 50 clients (W&B summaries in the first import of their
@@ -108,7 +111,9 @@ def test_legacy_seeding_gives_the_test_rows_of_the_official_runs(classes, client
         (100, 100, 1, 0.90, 331, 358, 383),
     ],
 )
-def test_training_rows_per_client_with_and_without_the_spare_share(classes, clients, spare, used, least, mean, most):
+def test_training_rows_per_client_with_and_without_the_spare_share(
+    classes: int, clients: int, spare: Any, used: Any, least: Any, mean: Any, most: Any
+) -> None:
     """Seed 42, exactly 4000 (400) training images of each of 10 (100) classes: sizes to the row, used share to 1 %."""
     data = DATA[classes]
     kind = Classes(per_client=PER_CLIENT[classes], spare=spare, seeding="legacy")
@@ -122,7 +127,9 @@ def test_training_rows_per_client_with_and_without_the_spare_share(classes, clie
 @pytest.mark.parametrize("seeding", ["keyed", "legacy"])
 @pytest.mark.parametrize("spare", [0, 1])
 @pytest.mark.parametrize(("classes", "per_client", "clients"), [(10, 2, 50), (10, 3, 20), (10, 10, 7), (100, 10, 10)])
-def test_every_class_is_owned_by_equally_many_clients(classes, per_client, clients, spare, seeding):
+def test_every_class_is_owned_by_equally_many_clients(
+    classes: int, per_client: Any, clients: int, spare: Any, seeding: Any
+) -> None:
     """When C * N is a multiple of the classes: C * N / classes owners of each class, and C different classes a client.
 
     At any time the shares left of two classes differ by at most one, since a class with most is taken; C * N picks from
@@ -135,7 +142,7 @@ def test_every_class_is_owned_by_equally_many_clients(classes, per_client, clien
         assert (owns.sum(axis=0) == per_client * clients // classes).all()
 
 
-def test_shares_of_a_class_sum_to_one_without_spare_and_lie_in_their_range():
+def test_shares_of_a_class_sum_to_one_without_spare_and_lie_in_their_range() -> None:
     """A share is u / sum u with u in [.4, .6], so with m shares it lies in [.4, .6] / (m * [.6, .4])."""
     shares = Classes(per_client=2, spare=0).shares(CIFAR10, 50, 1)
     assert shares.sum(axis=0) == pytest.approx(np.ones(10))
@@ -158,7 +165,7 @@ KINDS = st.one_of(
 
 @settings(deadline=None, max_examples=60)
 @given(KINDS, st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from([None, 60]))
-def test_rows_are_disjoint_whole_and_repeatable(kind: Kind, clients: int, seed: int, test: int | None):
+def test_rows_are_disjoint_whole_and_repeatable(kind: Kind, clients: int, seed: int, test: int | None) -> None:
     data = make(6, 200, test, groups=12)
     partition = split(data, kind, clients, seed, 240)
     rows = torch.cat([row for part in rows_of(partition).values() for row in part])
@@ -179,7 +186,7 @@ def test_rows_are_disjoint_whole_and_repeatable(kind: Kind, clients: int, seed: 
 
 @settings(deadline=None, max_examples=40)
 @given(KINDS, st.integers(1, 12), st.integers(0, 1000))
-def test_train_validation_and_test_rows_have_the_same_label_shares(kind: Kind, clients: int, seed: int):
+def test_train_validation_and_test_rows_have_the_same_label_shares(kind: Kind, clients: int, seed: int) -> None:
     """A cell is `share * rows of the class in the pool`, rounded down or up: less than one row off."""
     data = make(6, 2000, 500, groups=12)
     partition = split(data, kind, clients, seed, 3000)
@@ -200,7 +207,7 @@ def test_train_validation_and_test_rows_have_the_same_label_shares(kind: Kind, c
     assert largest < 0.05 + 6 / fewest  # 0.05: the validation pool is drawn at random and not by class
 
 
-def test_every_seed_gives_another_partition_and_every_kind_the_same_pools():
+def test_every_seed_gives_another_partition_and_every_kind_the_same_pools() -> None:
     checksums = {split(CIFAR10, Classes(per_client=2), 10, seed, 10_000).checksum() for seed in range(5)}
     assert len(checksums) == 5
     pools = [split(CIFAR10, kind, 10, 3, 10_000) for kind in (IID(), Dirichlet())]
@@ -208,7 +215,7 @@ def test_every_seed_gives_another_partition_and_every_kind_the_same_pools():
     assert torch.equal(first, second)
 
 
-def test_a_partition_is_the_same_on_every_machine():
+def test_a_partition_is_the_same_on_every_machine() -> None:
     """The first digits of the checksums of one small setting of every kind; a change moves every result."""
     data = make(6, 100, 20, groups=8)
     kinds = (Classes(per_client=2), Classes(per_client=2, seeding="legacy"), Dirichlet(), Group(), IID())
@@ -222,18 +229,18 @@ def test_a_partition_is_the_same_on_every_machine():
 
 
 @pytest.mark.parametrize("test", [None, 30])
-def test_global_random_state_is_left_alone(test):
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+def test_global_random_state_is_left_alone(test: Any) -> None:
+    before = np.random.get_state(legacy=False)["state"]["key"].copy(), torch.get_rng_state()  # noqa: NPY002
     for kind in (Classes(per_client=2), Classes(per_client=2, seeding="legacy"), Dirichlet(), IID()):
         split(make(6, 100, test), kind, 6, 42, 100)
-    assert (before[0] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (before[0] == np.random.get_state(legacy=False)["state"]["key"]).all()  # noqa: NPY002
     assert torch.equal(before[1], torch.get_rng_state())
 
 
 # ---------------------------------------------------------------- single kinds
 
 
-def test_iid_totals_differ_by_at_most_one_row_and_classes_too():
+def test_iid_totals_differ_by_at_most_one_row_and_classes_too() -> None:
     partition = split(make(7, 101, 33), IID(), 13, 0, 150)
     for name, part in rows_of(partition).items():
         sizes = [len(rows) for rows in part]
@@ -244,7 +251,7 @@ def test_iid_totals_differ_by_at_most_one_row_and_classes_too():
 
 @settings(deadline=None, max_examples=50)
 @given(st.sampled_from([1e-3, 0.01, 0.1, 1.0, 1e6]), st.integers(2, 40), st.integers(0, 10_000))
-def test_dirichlet_shares_never_starve_a_client(alpha: float, clients: int, seed: int):
+def test_dirichlet_shares_never_starve_a_client(alpha: float, clients: int, seed: int) -> None:
     """The shares of a client over all classes sum to at least 1 / N.
 
     With p_i on the simplex and a_ic = p_ic / sum_j p_jc, the denominator is at most N, so sum_c a_ic >= sum_c p_ic / N
@@ -256,7 +263,7 @@ def test_dirichlet_shares_never_starve_a_client(alpha: float, clients: int, seed
     assert (shares.sum(axis=1) >= 1 / clients - 1e-12).all()
 
 
-def test_dirichlet_fills_up_to_the_least_rows_and_keeps_the_rest():
+def test_dirichlet_fills_up_to_the_least_rows_and_keeps_the_rest() -> None:
     """100 clients of 12 training rows on average, at least 11 each; one class a client at alpha = 0.001."""
     data = make(10, 120, 20)
     partition = split(data, Dirichlet(alpha=1e-3, min_rows=9), 100, 5, 200)
@@ -266,7 +273,7 @@ def test_dirichlet_fills_up_to_the_least_rows_and_keeps_the_rest():
     assert min(len(rows) for rows in (*partition.validation, *partition.test)) >= 1
 
 
-def test_dirichlet_alpha_sets_how_many_classes_a_client_has():
+def test_dirichlet_alpha_sets_how_many_classes_a_client_has() -> None:
     few, many = (
         (split(CIFAR10, Dirichlet(alpha=alpha), 10, 0, 10_000).histogram(CIFAR10.labels, 10) > 0)
         .sum(dim=1)
@@ -278,7 +285,7 @@ def test_dirichlet_alpha_sets_how_many_classes_a_client_has():
     assert many == 10
 
 
-def test_apportion_keeps_columns_and_nearly_keeps_rows():
+def test_apportion_keeps_columns_and_nearly_keeps_rows() -> None:
     shares = np.random.default_rng(0).dirichlet(np.ones(9), size=5).T  # 9 clients, 5 strata
     rows = np.array([17, 3, 0, 101, 55])
     counts = apportion(shares, rows, 1)
@@ -287,7 +294,7 @@ def test_apportion_keeps_columns_and_nearly_keeps_rows():
     assert (abs(counts.sum(axis=1) - (shares * rows).sum(axis=1)) < 1.5).all()
 
 
-def test_group_clients_are_the_groups_in_order_and_fewer_clients_draw_groups():
+def test_group_clients_are_the_groups_in_order_and_fewer_clients_draw_groups() -> None:
     data = make(4, 60, groups=6)
     assert data.group is not None
     partition = split(data, Group(), 6, 0, 0)
@@ -326,11 +333,11 @@ class Anything(Dataset):
         st.sampled_from([Group(), IID()]),
     )
 )
-def test_text_and_kind_say_the_same(kind: Kind):
+def test_text_and_kind_say_the_same(kind: Kind) -> None:
     assert parse_partition(str(kind), Anything) == kind
 
 
-def test_text_takes_what_it_does_not_say_from_the_data_set():
+def test_text_takes_what_it_does_not_say_from_the_data_set() -> None:
     assert parse_partition(None, Anything) == Dirichlet(alpha=0.3)
     assert parse_partition("classes", Anything) == Classes(per_client=7)
     assert parse_partition(" IID", Anything()) == IID()
@@ -356,7 +363,7 @@ def test_text_takes_what_it_does_not_say_from_the_data_set():
         ("iid:alpha=1", "'alpha=1' cannot be read; .*a field of iid: it has none"),
     ],
 )
-def test_text_that_cannot_be_names_the_value_and_the_remedy(text, words):
+def test_text_that_cannot_be_names_the_value_and_the_remedy(text: str, words: Any) -> None:
     with pytest.raises(BadInput, match=words):
         parse_partition(text, Anything)
 
@@ -394,7 +401,7 @@ def test_text_that_cannot_be_names_the_value_and_the_remedy(text, words):
         (make(2, 2), IID(), 1, 0, "client 0 of 1 would hold 0 of the 0 test rows"),
     ],
 )
-def test_impossible_settings_are_one_sentence(data, kind, clients, validation, words):
+def test_impossible_settings_are_one_sentence(data: Any, kind: Any, clients: int, validation: Any, words: Any) -> None:
     with pytest.raises(BadInput, match=words):
         split(data, kind, clients, -1 if "legacy" in str(kind) else 0, validation)
 
@@ -402,7 +409,7 @@ def test_impossible_settings_are_one_sentence(data, kind, clients, validation, w
 # ---------------------------------------------------------------- looking at it
 
 
-def test_summary_and_table_give_the_sizes():
+def test_summary_and_table_give_the_sizes() -> None:
     data = make(6, 200, 60)
     partition = split(data, Classes(per_client=2), 9, 1, 240)
     frame = table(partition, data)
@@ -417,7 +424,7 @@ def test_summary_and_table_give_the_sizes():
     assert line.split()[-3:] == [str(frame["train"].min()), f"{frame['train'].mean():.1f}", str(frame["train"].max())]
 
 
-def test_checksum_tells_who_holds_a_row():
+def test_checksum_tells_who_holds_a_row() -> None:
     def one(*clients: list[int]) -> str:
         rows = tuple(torch.tensor(own) for own in clients)
         return Partition(rows, rows, rows, 4).checksum()
@@ -426,14 +433,14 @@ def test_checksum_tells_who_holds_a_row():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])
-def test_picture_is_saved_in_the_format_of_its_suffix(tmp_path, suffix):
+def test_picture_is_saved_in_the_format_of_its_suffix(tmp_path: Path, suffix: Any) -> None:
     data = make(6, 50, 20)
     path = tmp_path / f"clients{suffix}"
     picture(split(data, IID(), 4, 0, 60), data, path)
     assert path.read_bytes()[:4] == {".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix]
 
 
-def test_picture_names_the_formats_it_can_write(tmp_path):
+def test_picture_names_the_formats_it_can_write(tmp_path: Path) -> None:
     data = make(6, 50, 20)
     with pytest.raises(BadInput, match=r"clients\.doc cannot be written: its suffix must be one of .*pdf.*png"):
         picture(split(data, IID(), 4, 0, 60), data, tmp_path / "clients.doc")

@@ -7,6 +7,7 @@ import inspect
 import re
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_the_code_of_imported_plugins_belongs_to_the_hash(
         hashes.append([plugins.find_method(str(path)).code])
     original = inspect.getsource
 
-    def changed(module: object) -> str:
+    def changed(module: ModuleType) -> str:
         return original(module) + ("\nrate = 2" if getattr(module, "__name__", "") == "fedbench.methods.pfedhn" else "")
 
     monkeypatch.setattr(inspect, "getsource", changed)

@@ -113,7 +113,12 @@ def test_a_search_that_cannot_be_is_refused(mine: plugins.Plugin, changes: dict[
 
 
 def test_the_edge_of_a_grid_of_numbers() -> None:
-    space = {"a": Grid(0.1, 0.5, 0.2), "b": Grid("x", "y"), "c": Grid(1.0), "d": LogRange(1e-3, 1e-1)}
+    space: dict[str, Grid | LogRange] = {
+        "a": Grid(0.1, 0.5, 0.2),
+        "b": Grid("x", "y"),
+        "c": Grid(1.0),
+        "d": LogRange(1e-3, 1e-1),
+    }
     assert at_the_edge(space, {"a": 0.5, "b": "x", "c": 1.0, "d": 1e-2}) == {"a": "greatest"}
     assert at_the_edge(space, {"a": 0.1, "b": "y", "c": 1.0, "d": 1e-3}) == {"a": "least", "d": "least"}
     assert at_the_edge(space, {"a": 0.2, "b": "y", "c": 1.0, "d": 1e-2}) == {}

@@ -15,17 +15,15 @@ import pytest
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.settings_file import read_settings
 from fedbench.runs.tuning import (
     FIRST_SEED,
-    FOLDER,
     Rungs,
     Trial,
     Tuned,
     Tuning,
-    read_settings,
-    settings_of,
-    write_settings,
 )
+from fedbench.runs.workers import Workers
 from fedbench.storage import SEEDS, seed_list
 
 METHODS = ("fedavg", "per-fedavg", "lg-fedavg")
@@ -45,7 +43,7 @@ def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes:
         comparison=comparison,
         rungs=Rungs.of(trials, visits, 5),
         search=changes.get("search", {}),
-        processes=processes,
+        workers=Workers(jobs=processes),
     )
 
 
@@ -111,7 +109,7 @@ def test_the_visits_add_up_from_the_stored_trials(straight: tuple[Path, list[Tun
     results, outcomes = straight
     for each in outcomes:
         longest: dict[tuple[str, int], list[int]] = {}
-        for path in storage.files(results / FOLDER):
+        for path in storage.files(results / storage.TRIALS):
             spec = storage.read(path).spec
             if spec.method == each.method:
                 longest.setdefault((spec.family, spec.seed), []).append(spec.visits)
@@ -125,7 +123,7 @@ def test_the_choice_is_the_best_on_validation(straight: tuple[Path, list[Tuned]]
     for each in outcomes:
         last: dict[str, list[float]] = {}
         settings: dict[str, dict[str, Any]] = {}
-        for path in storage.files(results / FOLDER):
+        for path in storage.files(results / storage.TRIALS):
             result = storage.read(path)
             if result.spec.method == each.method and result.spec.visits == 40:
                 key = result.spec.model_copy(update={"seed": 0}).identity
@@ -140,7 +138,7 @@ def test_the_choice_is_the_best_on_validation(straight: tuple[Path, list[Tuned]]
 
 def test_trials_are_kept_apart_and_leave_no_states(straight: tuple[Path, list[Tuned]]) -> None:
     results, _ = straight
-    seeds = {storage.read(path).spec.seed for path in storage.files(results / FOLDER)}
+    seeds = {storage.read(path).spec.seed for path in storage.files(results / storage.TRIALS)}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1}
     assert not seeds & {*SEEDS, *seed_list(100)}
     assert list(storage.files(results)) == []
@@ -149,7 +147,7 @@ def test_trials_are_kept_apart_and_leave_no_states(straight: tuple[Path, list[Tu
 
 def test_what_is_done_is_not_run_again(straight: tuple[Path, list[Tuned]]) -> None:
     results, outcomes = straight
-    lacking = []
+    lacking: list[Any] = []
     again = tuning(results).run(lambda rung, jobs: lacking.extend(jobs), lambda notes: None, lambda outcome: None)
     assert again == outcomes
     assert lacking == []
@@ -169,10 +167,11 @@ def test_killed_again_and_again_it_chooses_alike(straight: tuple[Path, list[Tune
     )
     deaths, ended = 0, None
     while ended is None:
-        stored = len(list(storage.files(tmp_path / FOLDER))) if (tmp_path / FOLDER).is_dir() else 0
+        trials = tmp_path / storage.TRIALS
+        stored = len(list(trials.glob("*/*/*.json")))
         process = subprocess.Popen([sys.executable, "-c", code, __file__, str(tmp_path)], stderr=subprocess.DEVNULL)
         while process.poll() is None:
-            here = len(list((tmp_path / FOLDER).glob("*/*/*.json")))
+            here = len(list(trials.glob("*/*/*.json")))
             if here >= stored + 11:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -183,14 +182,16 @@ def test_killed_again_and_again_it_chooses_alike(straight: tuple[Path, list[Tune
     assert ended == 0
     assert deaths >= 2
     assert found(tuning(tmp_path)) == straight[1]
-    names = [{p.relative_to(r / FOLDER) for p in storage.files(r / FOLDER)} for r in (tmp_path, straight[0])]
+    names = [
+        {p.relative_to(r / storage.TRIALS) for p in storage.files(r / storage.TRIALS)} for r in (tmp_path, straight[0])
+    ]
     assert names[0] == names[1]
 
 
 def test_the_settings_file_says_it_all_and_is_read_again(straight: tuple[Path, list[Tuned]], tmp_path: Path) -> None:
     results, outcomes = straight
     path = tmp_path / "tuned.toml"
-    write_settings(path, tuning(results), outcomes)
+    tuning(results).write(path, outcomes)
     content = tomllib.loads(path.read_text())
     assert content["tuning"]["seeds"] == [FIRST_SEED, FIRST_SEED + 1]
     assert content["tuning"]["visits"] == [10, 20, 40]
@@ -201,9 +202,15 @@ def test_the_settings_file_says_it_all_and_is_read_again(straight: tuple[Path, l
         assert (results / facts["where"]).is_dir()
         known = read_settings(path)[each.method]
         assert known.words == f"tuned, 8 trials, {each.visits} visits"
-    settings, warnings = settings_of(path, METHODS)
-    assert settings == {f"{each.method}.{name}": str(v) for each in outcomes for name, v in each.settings.items()}
-    assert warnings == []
+    comparison = replace(tuning(results).comparison, settings_file=path, settings={})
+    for job in comparison.jobs():
+        chosen = next(each for each in outcomes if each.method == job.spec.method)
+        assert {name: job.spec.params[name] for name in chosen.settings} == chosen.settings
+        assert job.spec.params["local.steps"] == 50
+    assert comparison.warnings == []
+    assert comparison.efforts["fedavg"] == "tuned, 8 trials, 160 visits"
+    said = replace(comparison, settings={"fedavg.local.lr": "0.02", "all.local.lr": "0.03"})
+    assert [job.spec.params["local.lr"] for job in said.jobs()] == [0.02, 0.03, 0.03]
 
 
 def test_a_method_that_was_not_tuned_or_has_changed_is_named(
@@ -211,10 +218,12 @@ def test_a_method_that_was_not_tuned_or_has_changed_is_named(
 ) -> None:
     results, outcomes = straight
     path = tmp_path / "tuned.toml"
-    write_settings(path, tuning(results), [replace(each, code="0" * 16) for each in outcomes])
-    _, warnings = settings_of(path, ["fedavg", "pfedhn"])
-    assert "fedavg was tuned with other code" in warnings[0]
-    assert "says nothing of pfedhn" in warnings[1]
+    tuning(results).write(path, [replace(each, code="0" * 16) for each in outcomes])
+    comparison = replace(tuning(results).comparison, methods=["fedavg", "pfedhn"], settings_file=path, settings={})
+    assert len(comparison.warnings) == 2
+    assert "says nothing of pfedhn: its defaults are used" in comparison.warnings[0]
+    assert "fedavg was tuned with other code" in comparison.warnings[1]
+    assert comparison.efforts["pfedhn"] == "defaults"
 
 
 @pytest.mark.parametrize(

@@ -4,45 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_runs import finished, problem
 from torch import Tensor
 
 from fedbench import plugins
 from fedbench.method import Cohort, Method
-from fedbench.runs.prepare import Problem, load_data, prepare
+from fedbench.runs.prepare import load_data
 from fedbench.seeds import torch_stream
-from fedbench.storage.spec import Spec
-from fedbench.training import Keep, Progress, adapt
-from fedbench.training import engine as engine_module
+from fedbench.training import Keep, adapt
 from fedbench.training.scoring import score
 from fedbench.tree import Tree
 
 ALL = plugins.names("method")
-
-
-def problem(method: str, settings: dict[str, object] | None = None, **changes: object) -> Problem:
-    plugin, dataset = plugins.find_method(method), plugins.find_dataset("digits")
-    spec = {
-        "method": plugin.name,
-        "params": plugins.configure(plugin, {"local.steps": 3, **(settings or {})}),
-        "dataset": "digits",
-        "network": "mlp-digits",
-        "partition": "classes:per_client=2",
-        "clients": 6,
-        "seed": 1,
-        "visits": 12,
-        "evaluate_every": 5,
-        **changes,
-    }
-    return prepare(Spec(**spec), plugin, dataset, Path("unused"))
-
-
-def finished(ready: Problem) -> Progress:
-    progress = ready.engine.start()
-    assert ready.engine.run(progress, Keep(server=True), lambda _: False)
-    return progress
 
 
 def test_every_visit_of_the_budget_is_made_and_no_more() -> None:
@@ -72,17 +49,44 @@ def test_validation_chooses_the_round_strictly() -> None:
     assert progress.best["test"]["correct"] == [correct for correct, _, _ in scored]
 
 
+def test_pooled_validation_accuracy_chooses_and_the_best_test_accuracy_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two clients with 10 and 90 validation rows, three looks with made-up scores.
+
+    Pooled validation accuracy is 0.30, 0.55, 0.50, the clients' mean 0.57, 0.48, 0.72; on test the first is best.
+    Pooled chooses the second look, whose test scores are stored; the third is not read on test at all.
+    """
+    validation = [[(9, 10), (21, 90)], [(4, 10), (51, 90)], [(10, 10), (40, 90)]]
+    test = [[(9, 10), (9, 10)], [(5, 10), (5, 10)]]
+    ready = problem("fedavg", {"clients_per_round": 2}, clients=2, visits=4, evaluate_every=2)
+    scores = iter([pair for looks in zip(validation, [*test, []], strict=True) for look in looks for pair in look])
+
+    def made_up(*args: Any) -> tuple[int, int, float]:
+        correct, total = next(scores)
+        return correct, total, 1.0
+
+    monkeypatch.setattr("fedbench.training.engine.score", made_up)
+    progress = finished(ready)
+    assert [row["val_accuracy"] for row in progress.history] == [0.30, 0.55, 0.50]
+    assert [row["val_client_mean"] for row in progress.history] == pytest.approx([0.5667, 0.4833, 0.7222], abs=1e-4)
+    assert progress.best is not None
+    assert progress.best["visits"] == 2
+    assert progress.best["test"]["correct"] == [5, 5]
+    assert list(scores) == []
+
+
 def test_test_rows_are_read_only_where_validation_improved(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = problem("fedavg")
     looked = []
-    first_of_test, original = ready.engine.clients.test[0], engine_module.score
+    first_of_test = ready.engine.clients.test[0]
 
     def spy(method: Method, model: Tree, images: Tensor, labels: Tensor, rows: Tensor) -> tuple[int, int, float]:
         if rows is ready.engine.clients.validation[0] or rows is first_of_test:
             looked.append("test" if rows is first_of_test else "validation")
-        return original(method, model, images, labels, rows)
+        return score(method, model, images, labels, rows)
 
-    monkeypatch.setattr(engine_module, "score", spy)
+    monkeypatch.setattr("fedbench.training.engine.score", spy)
     progress = finished(ready)
     best, improved = -1.0, 0
     for row in progress.history:
@@ -100,11 +104,10 @@ def test_loop_and_vmap_agree(method: str) -> None:
     lifted = finished(problem(method, settings, dtype="float64", width=3))
     for a, b in zip(loop.history, lifted.history, strict=True):
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-9)
-    a, b = loop.clients, lifted.clients
-    assert a.keys() == b.keys()
-    for client, state in a.items():
+    assert loop.clients.keys() == lifted.clients.keys()
+    for client, state in loop.clients.items():
         for name, value in state.items():
-            torch.testing.assert_close(value, b[client][name], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(value, lifted.clients[client][name], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("variant", ["exact", "hf"])
@@ -181,5 +184,6 @@ def test_unseen_clients_do_not_modify_the_trained_server(method: str) -> None:
         lambda a, b: torch.equal(a, b) if hasattr(a, "clone") else a == b, before, progress.best_server
     )
     assert all(torch.utils._pytree.tree_leaves(same))
+    assert adapted is not None
     assert len(adapted["best"]["test"]["correct"]) == 2
     assert adapted["history"][0]["visits"] == 0

@@ -1,0 +1,98 @@
+"""Where things are printed: a terminal of any width and encoding, a log file, a notebook. Without torch."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import IO, Any, cast
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 120  # columns of what is no terminal: a log file, a pipe, a text in Python
+PLAIN = {"±": "+-", "…": ".", "→": "->", "≥": ">=", "≤": "<=", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal shows that does not know a character: its nearest in ASCII, else a question mark."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    near = (PLAIN.get(c) or unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode() or "?" for c in text)
+    return "".join(near), error.end
+
+
+codecs.register_error("fedbench.plain", _plain)
+
+
+class _Stream:
+    """Standard output or error as it is at the moment. Nothing that it cannot show, and no end of it, is an error.
+
+    A pipe that nobody reads any more, or a terminal that was closed, must not end the runs.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(sys, self._name), name)
+
+    def said(self, text: str) -> str:
+        """`text` in characters that the stream has."""
+        encoding = getattr(self, "encoding", None) or "utf-8"
+        return text.encode(encoding, "fedbench.plain").decode(encoding)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(getattr(sys, self._name).write(self.said(text)))
+        except (OSError, ValueError):  # closed
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            getattr(sys, self._name).flush()
+        except (OSError, ValueError):
+            return
+
+
+class _Console(Console):
+    """A console that measures a text as it will be shown, so that tables stay aligned."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_Stream("stderr" if self.stderr else "stdout").said(text), **options)
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    """A console for standard output or error, wide where it is no terminal."""
+    stream = _Stream("stderr" if stderr else "stdout")
+    console = _Console(file=cast(IO[str], stream), stderr=stderr, highlight=False)
+    if not console.is_terminal and not console.is_jupyter:
+        console.width = WIDE
+    return console
+
+
+def rendered(what: RenderableType) -> str:
+    """`what` as text, as `print` would show it."""
+    console = _Console(file=cast(IO[str], _Stream("stdout")), width=WIDE, color_system=None, force_jupyter=False)
+    with console.capture() as captured:
+        console.print(what)
+    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+
+
+def fitting(table: Table, console: Console, expendable: Sequence[str]) -> Table:
+    """`table` without as many of its `expendable` columns, the first ones first, as make it fit; it says which."""
+    for column in table.columns:
+        column.no_wrap = True
+    gone, wide = [], console.options.update(max_width=10_000)
+    for head in expendable:
+        if Measurement.get(console, wide, table).maximum <= console.width:
+            break
+        found = [column for column in table.columns if column.header == head]
+        gone += [head for _ in found]
+        table.columns = [column for column in table.columns if column not in found]
+    if gone:
+        table.caption = f"{table.caption}. Not shown, for want of width: {', '.join(gone)}"
+    return table

@@ -1,0 +1,76 @@
+"""The settings file that `fedbench tune` writes: what was chosen for each method, and at what effort."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedbench.errors import BadInput
+from fedbench.plugins.finding import Plugin
+from fedbench.storage import write_bytes
+
+
+def write_settings(path: Path, tuning: Mapping[str, object], methods: Mapping[str, Mapping[str, object]]) -> None:
+    """Write what was searched, the table `tuning`, and a table for each of `methods`. Raises OSError."""
+    lines = ["# Written by `fedbench tune`. Successive halving on validation; `trials` of them at each of `visits`."]
+    for name, facts in {"tuning": tuning, **{f"methods.{name}": facts for name, facts in methods.items()}}.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in facts.items())]
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a settings file says of one method."""
+
+    settings: dict[str, str]  # "FIELD" -> value
+    code: str
+    trials: int
+    visits: int
+
+    @property
+    def words(self) -> str:
+        """For tables: `tuned, 16 trials, 9,600 visits`, or `defaults`."""
+        return f"tuned, {self.trials} trials, {self.visits:,} visits" if self.trials else "defaults"
+
+
+NOT_TUNED = Settings({}, "", 0, 0)
+
+
+def read_settings(path: Path) -> dict[str, Settings]:
+    """What a settings file says, by method. Raises BadInput for another file."""
+    try:
+        content = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        return {
+            method: Settings(
+                {str(name): str(value) for name, value in facts["settings"].items()},
+                str(facts["code"]),
+                int(facts["trials"]),
+                int(facts["visits"]),
+            )
+            for method, facts in content["methods"].items()
+        }
+    except OSError as error:
+        raise BadInput(f"the settings file {path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BadInput(f"{path} is no settings file as `fedbench tune` writes it ({what})") from None
+
+
+def unfit(path: Path, known: Mapping[str, Settings], methods: Sequence[Plugin]) -> list[str]:
+    """A sentence for each of `methods` that a settings file does not know, or that has changed since."""
+    warnings = [f"{path} says nothing of {p.name}: its defaults are used" for p in methods if p.name not in known]
+    changed = [p for p in methods if p.name in known and known[p.name].code != p.code]
+    return warnings + [f"{p.name} was tuned with other code than is here now: tune it again" for p in changed]

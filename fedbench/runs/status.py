@@ -1,0 +1,210 @@
+"""What a results folder holds and what is going on in it, whoever runs it: this process, another, another machine.
+
+Everything is read off files: results, the plan that a submitting process leaves, notes of progress, locks, records of
+failures. torch is not imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedbench.errors import BadInput
+from fedbench.storage import WORK, Facts, Index, files, read_failure, result_path, write_bytes
+
+if TYPE_CHECKING:
+    from fedbench.runs.job import Job
+
+FRESH = 30.0  # seconds for which a note is believed where locks cannot be asked
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that was planned and had no result then."""
+
+    identity: str
+    method: str
+    dataset: str
+    seed: int
+    visits: int
+    likeness: tuple[str, str, str, str]  # device, network, data set, method
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that is going on: where, how far, since when."""
+
+    identity: str
+    name: str  # method, data set, seed
+    where: str  # host, process, device
+    visits: int
+    total: int
+    since: float  # seconds since the epoch
+    seconds_left: float | None
+    best: float | None  # validation accuracy so far, 0 .. 1
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run that ended with an error and has no result yet."""
+
+    identity: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """`seconds_left` is with as many runs at a time as there are now, or one; None where nothing like it has run."""
+
+    done: Mapping[tuple[str, str], int]  # complete results by data set and method
+    damaged: Sequence[Path]
+    running: Sequence[Running]
+    failed: Sequence[Failed]
+    missing: Sequence[Planned]  # planned, and neither done nor running nor failed
+    seconds_left: float | None
+
+
+def status(results: str | Path = "results") -> Status:
+    """What is done, running, failed and missing in `results`. Raises BadInput where there is no such folder."""
+    root = Path(results)
+    index, damaged = Index(root), []
+    done: dict[str, Facts] = {}
+    for path in files(root):
+        try:
+            facts = index.facts(path)
+            done[facts.identity] = facts
+        except BadInput:
+            damaged.append(path)
+    index.save()
+    running = {each.identity: each for each in _running(root / WORK) if each.identity not in done}
+    failed = {each.identity: each for each in _failed(root / WORK) if each.identity not in {*done, *running}}
+    missing = [each for each in planned(root) if each.identity not in {*done, *running, *failed}]
+    by_method: dict[tuple[str, str], int] = {}
+    for facts in done.values():
+        key = facts.likeness[2], facts.likeness[3]
+        by_method[key] = by_method.get(key, 0) + 1
+    speeds = Speeds(done.values())
+    left: list[float | None] = [each.seconds_left for each in running.values()]
+    left += [speeds.seconds(each.likeness, each.visits) for each in missing]
+    known = [each for each in left if each is not None]
+    seconds = sum(known) / max(1, len(running)) if len(known) == len(left) else None
+    return Status(by_method, damaged, list(running.values()), list(failed.values()), missing, seconds)
+
+
+class Speeds:
+    """Seconds of a visit, from stored runs that are as like as possible."""
+
+    def __init__(self, stored: Iterable[Facts]) -> None:
+        self.known: dict[tuple[str, ...], list[float]] = {}
+        for facts in stored:
+            for likeness in _closest_first(facts.likeness):
+                self.known.setdefault(likeness, []).append(facts.seconds / max(1, facts.visits))
+
+    def seconds(self, likeness: tuple[str, str, str, str], visits: int) -> float | None:
+        """How long a run of so many visits takes; None where nothing like it is stored."""
+        for each in _closest_first(likeness):
+            if each in self.known:
+                return visits * sum(self.known[each]) / len(self.known[each])
+        return None
+
+
+def _closest_first(likeness: tuple[str, str, str, str]) -> Iterator[tuple[str, ...]]:
+    """What runs have in common that take alike long for a visit, the closest first."""
+    device, network, dataset, method = likeness
+    yield device, network, dataset, method
+    yield device, network, method
+    yield device, network
+    yield (device,)
+
+
+# ---------------------------------------------------------------- the plan
+
+
+@contextlib.contextmanager
+def announced(jobs: Sequence[Job]) -> Iterator[None]:
+    """While inside, and afterwards as long as one of them has no result, `jobs` are known as planned."""
+    if not jobs:
+        yield
+        return
+    rows = []
+    for job in jobs:
+        spec = job.spec
+        likeness = (spec.device, spec.network, spec.dataset, spec.method)
+        rows.append((spec.identity, spec.method, spec.dataset, spec.seed, job.total_visits, likeness))
+    name = hashlib.sha256(json.dumps(sorted(row[0] for row in rows)).encode()).hexdigest()[:16]
+    path = jobs[0].results / WORK / f"{name}.plan"
+    with contextlib.suppress(OSError):
+        write_bytes(path, json.dumps(rows).encode())
+    try:
+        yield
+    finally:
+        if all(result_path(job.results, job.spec).is_file() for job in jobs):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def planned(root: Path) -> list[Planned]:
+    """The runs that were planned and were not all done when their process ended."""
+    found: dict[str, Planned] = {}
+    for path in sorted((root / WORK).glob("*.plan")):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            for identity, method, dataset, seed, visits, (device, network, _, _) in json.loads(path.read_text()):
+                likeness = (device, network, dataset, method)
+                found[identity] = Planned(identity, method, dataset, int(seed), int(visits), likeness)
+    return list(found.values())
+
+
+# ---------------------------------------------------------------- running and failed
+
+
+def _running(folder: Path) -> Iterator[Running]:
+    for path in sorted(folder.glob("*.progress")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            note = json.loads(path.read_text())
+            if not _held(path.with_suffix(".lock"), path.stat().st_mtime):
+                continue
+            visits, total = int(note["visits"]), int(note["total"])
+            rate = float(note["seconds"]) / visits if visits else None
+            yield Running(
+                identity=path.stem,
+                name=str(note["name"]),
+                where=str(note["where"]),
+                visits=visits,
+                total=total,
+                since=float(note["since"]),
+                seconds_left=None if rate is None else rate * (total - visits),
+                best=note["best"],
+            )
+
+
+def _held(lock: Path, noted: float) -> bool:
+    """Whether some process holds `lock`; where that cannot be asked, whether the note is fresh."""
+    try:
+        import fcntl
+
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, and given back at once
+            except BlockingIOError:
+                return True
+        return False
+    except (ImportError, OSError):
+        return time.time() - noted < FRESH
+
+
+def _failed(folder: Path) -> Iterator[Failed]:
+    for path in sorted(folder.glob("*.error")):
+        with contextlib.suppress(BadInput):
+            failure = read_failure(path)
+            spec = failure.spec
+            yield Failed(spec.identity, f"{spec.method}, {spec.dataset}, seed {spec.seed}", failure.message)
+
+
+__all__ = ["Failed", "Planned", "Running", "Speeds", "Status", "announced", "planned", "status"]

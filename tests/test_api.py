@@ -1,0 +1,137 @@
+"""What a script and a notebook call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import fedbench
+from fedbench import plugins, tree
+from fedbench.methods.fedavg import FedAvg
+from fedbench.plugins.given import text_of
+
+FACTOR = 0.5
+
+
+def _half(a: tree.Tree, b: tree.Tree) -> tree.Tree:
+    return tree.lerp(a, b, FACTOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halfway(FedAvg):
+    title = "Halfway"
+
+    def server_receive(self, server: tree.Tree, cohort: object, upload: tree.Tree) -> tree.Tree:
+        return _half(server, super().server_receive(server, cohort, upload))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(FedAvg):
+    title = "Other"  # with it this file has two methods, and neither can be found by the file
+
+
+def test_names_are_there_and_the_import_is_light() -> None:
+    script = (
+        "import sys, fedbench\n"
+        "assert not {'torch', 'pandas', 'rich', 'joblib'} & set(sys.modules), 'heavy'\n"
+        "for name in fedbench.__all__: assert getattr(fedbench, name) is not None, name\n"
+        "assert set(fedbench.__all__) <= set(dir(fedbench))\n"
+        "assert callable(fedbench.check) and callable(fedbench.check.parametrize)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_comparison_prints_as_a_table_and_is_a_frame(tmp_path: Path) -> None:
+    """Classes and names side by side; torch's settings are afterwards what they were before."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    options: dict[str, Any] = {"seeds": 2, "visits": 4, "settings": {"Halfway.local.steps": 2, "fedavg.local.steps": 2}}
+    scores = fedbench.run([Halfway, FedAvg], "digits", jobs=1, results=tmp_path, **options)  # type: ignore[arg-type]
+    assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == before
+    assert all(text in str(scores) for text in ("Halfway", "FedAvg", "4 client visits"))
+    assert repr(scores) == str(scores)
+    html = scores._repr_html_()
+    assert "<td>Halfway</td>" in html
+    assert html.count("<tr>") == 3
+    assert list(scores.frame["seed"]) == [42, 42, 27, 27]
+    assert scores.failures == []
+    stored = fedbench.load_results(tmp_path).set_index("identity").loc[list(scores.frame["identity"])]
+    assert list(stored["accuracy"]) == list(scores.frame["accuracy"])
+    again = fedbench.run(
+        [Halfway], "digits", jobs=1, results=tmp_path, **options | {"settings": {"all.local.steps": 2}}
+    )  # type: ignore[arg-type]
+    assert again.outcomes == []  # nothing was run again
+
+
+def test_a_class_of_this_process_is_refused_by_others(tmp_path: Path) -> None:
+    with pytest.raises(fedbench.BadInput, match=r"Halfway was defined .* jobs=2 .* jobs=1, or write it to a file"):
+        fedbench.run([Halfway], visits=2, jobs=2, results=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_hash_of_a_class_covers_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class itself, a function beside it, and a constant which that function uses."""
+
+    def code() -> str:
+        return plugins.find_method(text_of("method", Halfway)).code
+
+    first = code()
+    assert code() == first
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 0.25)
+    second = code()
+    monkeypatch.setattr(sys.modules[__name__], "_half", lambda a, b: b)
+    assert len({first, second, code()}) == 3
+
+
+def test_a_class_of_a_file_or_a_name_is_found_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lonely.py").write_text(
+        "from dataclasses import dataclass\nfrom fedbench.methods.fedavg import FedAvg\n\n"
+        '@dataclass(frozen=True, kw_only=True)\nclass Mine(FedAvg):\n    title = "Mine"\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import lonely  # type: ignore[import-not-found]
+
+    assert text_of("method", lonely.Mine) == str(tmp_path / "lonely.py")
+    assert text_of("method", FedAvg) == "fedavg"
+    assert text_of("method", "fedavg") == "fedavg"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(int, "must define exactly one subclass of Method|must be a subclass"), (3, "give a name, a file or a class")],
+)
+def test_what_is_no_plugin_is_refused(given: object, message: str) -> None:
+    with pytest.raises(fedbench.BadInput, match=message):
+        fedbench.run([given], visits=2)  # type: ignore[list-item]
+
+
+def test_a_class_without_source_says_so(tmp_path: Path) -> None:
+    module = ModuleType("typed_in")
+    sys.modules["typed_in"] = module
+    source = (
+        "from dataclasses import dataclass\nfrom fedbench.methods.fedavg import FedAvg\n"
+        '@dataclass(frozen=True, kw_only=True)\nclass TypedIn(FedAvg):\n    title = "t"\n'
+    )
+    exec(source, vars(module))
+    with pytest.raises(fedbench.BadInput, match="the source of TypedIn is not known"):
+        text_of("method", vars(module)["TypedIn"])
+
+
+def test_a_failed_run_is_a_gap_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "unlucky.py").write_text(
+        "from dataclasses import dataclass\nfrom fedbench.methods.fedavg import FedAvg\n\n"
+        '@dataclass(frozen=True, kw_only=True)\nclass Unlucky(FedAvg):\n    title = "Unlucky"\n'
+        "    def client_train(self, message, state, batches):\n        raise RuntimeError('no luck')\n"
+    )
+    file = str(tmp_path / "unlucky.py")
+    scores = fedbench.run([file, "fedavg"], visits=2, seeds=[1], jobs=1, results=tmp_path / "results")
+    assert [failure.message for failure in scores.failures] == ["RuntimeError: no luck"]
+    assert "0/1" in str(scores)
+    assert len(scores.frame) == 1
