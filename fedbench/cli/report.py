@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, err, out
+from fedbench.cli.console import DataRoot, err, out, path
 
 if TYPE_CHECKING:
     from fedbench.reporting import Report
@@ -17,8 +17,12 @@ commands = typer.Typer()
 
 @commands.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
-    to: Annotated[Path, typer.Option("--out", help="Folder of the report: see its index.html.")] = Path("reports"),
+    results: Annotated[Path, typer.Argument(parser=path, metavar="PATH", help="Folder of the results.")] = Path(
+        "results"
+    ),
+    to: Annotated[
+        Path, typer.Option("--out", parser=path, metavar="PATH", help="Folder of the report: see its index.html.")
+    ] = Path("reports"),
     reference: Annotated[
         str | None, typer.Option(help="Method that others are compared with. Default: each setting's best.")
     ] = None,
