@@ -197,6 +197,7 @@ def test_targets_are_priced_in_visits_traffic_and_time(results: Path) -> None:
     expected = [
         run.history["visits"][np.flatnonzero(run.history["accuracy"] >= 60)[0]] for run in setting.cells["pFedHN"].runs
     ]
+    assert visits is not None
     assert visits == pytest.approx(np.mean(expected))
     assert megabytes == pytest.approx(visits * 2 * 484728 / 1e6)
     assert seconds == pytest.approx(0.02 * visits + 0.1)
