@@ -30,7 +30,7 @@ ARROWS = {
     "experiments": {"flat", "storage"},
     "runs": {"flat", "partitions", "plugins", "storage", "training", "experiments"},
     "reporting": {"flat", "partitions", "plugins", "storage", "experiments", "runs"},
-    "check": {"flat", "plugins", "storage", "training", "runs"},
+    "check": {"flat", "partitions", "plugins", "storage", "training", "runs"},
     "api": {"flat", "plugins", "storage", "experiments", "runs", "reporting", "check"},
     "cli": {"flat", "partitions", "plugins", "storage", "experiments", "runs", "reporting", "check", "api"},
 }
