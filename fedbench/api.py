@@ -6,8 +6,7 @@ report needs no torch.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +175,9 @@ def compare(
     console = console or new_console()
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if comparison.settings_file is not None:
+        for method, words in comparison.efforts.items():
+            console.print(f"{method}: {words}", markup=False)
     plan = comparison.jobs()
     done, todo = split_done(plan)
     check_possible(todo)
@@ -189,20 +191,11 @@ def compare(
 def dry_run(
     comparison: Comparison, jobs: int | None = None, console: Console | None = None, *, scheduler: str | None = None
 ) -> None:
-    """Print the runs of `comparison` and how long they would take, by steps measured here; run none."""
-    from fedbench.runs.comparison import check_possible
+    """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.estimate import show_plan
-    from fedbench.runs.pool import split_done
 
     plan = comparison.jobs()
-    check_possible(split_done(plan)[1])
-    if scheduler is None:
-        processes = _processes(plan, jobs)
-    else:
-        from fedbench.runs.cluster import count_workers
-
-        processes = min(jobs or len(plan), max(1, count_workers(scheduler)), len(plan))
-    show_plan(plan, processes, console or new_console())
+    show_plan(plan, _at_once(plan, jobs, scheduler), console or new_console())
 
 
 def _processes(plan: Sequence[Job], jobs: int | None) -> int:
@@ -234,16 +227,27 @@ def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler
     return Workers(jobs=jobs if scheduler else here, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
 
 
+def _at_once(jobs: Sequence[Job], at_most: int | None, scheduler: str | None) -> int:
+    """How many of `jobs` are made at a time."""
+    if scheduler is None:
+        return _processes(jobs, at_most)
+    from fedbench.runs.cluster import count_workers
+
+    return min(at_most or len(jobs), max(1, count_workers(scheduler)), max(1, len(jobs)))
+
+
 def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console: Console) -> list[Outcome]:
     """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
     from fedbench.runs.comparison import check_writable
     from fedbench.runs.display import Display
+    from fedbench.runs.estimate import beginnings, stored_rates
 
     if todo:
         check_writable(todo[0].results)
-    plan = [*done, *todo]
-    console.print(f"{len(done)} of {len(plan)} runs are done already, in {plan[0].results}", markup=False)
-    with _torch_as_it_was(), Display(todo, console) as display:
+    at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
+    for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    with Display(todo, console, at_once, rates) as display:
         return workers.run(todo, display.progress, display.outcome, _warn(console))
 
 
@@ -251,21 +255,24 @@ def _warn(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(f"warning: {text}", markup=False, soft_wrap=True)
 
 
-@contextlib.contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """A single run at a time is made in this process: the settings of torch that it changes are the caller's."""
-    import torch
+def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
+    """How many runs there are and how long they take, as far as that is known from runs like them."""
+    from fedbench.runs.display import duration
+    from fedbench.runs.estimate import together, visits_left
 
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    benchmark, cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(deterministic)
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, cudnn
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
+    if not todo:
+        return done
+    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
+    if len(todo) < len(plan):
+        runs = f"{done}; {len(todo)} to go"
+    told = [job for job in todo if job.spec.identity in rates]
+    time = "time known once they have begun"
+    if told:
+        known = [rates[job.spec.identity] * visits_left(job) for job in told]
+        mean = sum(known) / len(known)
+        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
+    return f"{runs}, {processes} at a time, {time}"
 
 
 def tune(
@@ -329,7 +336,7 @@ def tune(
             display.__exit__(None, None, None)
         size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
         console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
-        shown[:] = [Display(todo, console)]
+        shown[:] = [Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler))]
         shown[0].__enter__()
 
     def progress(notes: dict[str, Note]) -> None:
@@ -385,13 +392,16 @@ def reproduce(
     at all.
     """
     from fedbench.experiments.schema import load
+    from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
-    from fedbench.runs.plan import plan
+    from fedbench.reporting.paper import parts
+    from fedbench.runs.plan import efforts, plan, plugin_mistakes
     from fedbench.runs.pool import split_done
 
     root, results = None if data_root is None else Path(data_root), Path(results)
+    experiment = load(name, plugin_mistakes)
     made = plan(
-        load(name),
+        experiment,
         preset,
         data_root=root,
         results=results,
@@ -400,14 +410,26 @@ def reproduce(
         remote=scheduler is not None,
     )
     everything = made.all_jobs
-    if not everything:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+    if not everything and experiment.columns:
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
-    if run:
+    if run and everything:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
         done, todo = split_done(everything)
         outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)
+    extra = parts(made, data_root=root, download=run)
+    return experiment_report(
+        made,
+        results,
+        Path(out),
+        claims=answers(made, extra),
+        extra_tables=extra.tables,
+        extra_pictures=extra.pictures,
+        tuned=efforts(experiment),
+        data_root=root,
+        stopped=stopped,
+        download=run,
+    )

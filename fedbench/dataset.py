@@ -6,6 +6,7 @@ there by hand on a machine without internet. `Cache` reads it; `train_and_test` 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import zlib
@@ -42,8 +43,15 @@ class Data:
     group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels", "test", "group"):
+            given: object = getattr(self, name)
+            if not (isinstance(given, Tensor) or (given is None and name in ("test", "group"))):
+                how = f"torch.from_numpy({name})" if isinstance(given, np.ndarray) else f"torch.as_tensor({name})"
+                raise BadInput(f"{name} must be a torch tensor, not a {type(given).__name__}: write {how}")
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
             raise BadInput(f"images must be uint8 [M, c, h, w], not {self.images.dtype} {list(self.images.shape)}")
+        if isinstance(self.classes, bool) or not isinstance(self.classes, (int, np.integer)) or self.classes < 1:
+            raise BadInput(f"classes must be a whole number of at least 1, not {self.classes!r}")
         rows, channels = self.images.shape[:2]
         for name, dtype in (("labels", torch.int64), ("test", torch.bool), ("group", torch.int64)):
             part: Tensor | None = getattr(self, name)
@@ -52,6 +60,18 @@ class Data:
         for name, part, count in (("labels", self.labels, self.classes), ("group", self.group, self.groups)):
             if part is not None and rows and not 0 <= int(part.min()) <= int(part.max()) < count:
                 raise BadInput(f"{name} must be 0 .. {count - 1}, not {int(part.min())} .. {int(part.max())}")
+        for name in ("mean", "std"):
+            values: object = getattr(self, name)
+            example = f"({', '.join(['0.5'] * channels)},)" if channels < 4 else "(0.5, ...)"
+            try:
+                numbers = [float(value) for value in values]  # type: ignore[attr-defined]
+            except (TypeError, ValueError):
+                raise BadInput(
+                    f"{name} must be a number for each channel, e.g. {example}, not {values!r:.100}"
+                ) from None
+            if not all(map(math.isfinite, numbers)) or (name == "std" and not all(number > 0 for number in numbers)):
+                what = "positive and finite" if name == "std" else "finite"
+                raise BadInput(f"{name} must be {what}, e.g. {example}, not {values}")
         if not len(self.mean) == len(self.std) == channels:
             raise BadInput(f"mean {self.mean} and std {self.std} must have one value for each of {channels} channels")
 

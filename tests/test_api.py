@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_names_are_there_and_the_import_is_light() -> None:
 def test_a_comparison_prints_as_a_table_and_is_a_frame(tmp_path: Path) -> None:
     """Classes and names side by side; torch's settings are afterwards what they were before."""
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    options = {"seeds": 2, "visits": 4, "settings": {"Halfway.local.steps": 2, "fedavg.local.steps": 2}}
+    options: dict[str, Any] = {"seeds": 2, "visits": 4, "settings": {"Halfway.local.steps": 2, "fedavg.local.steps": 2}}
     scores = fedbench.run([Halfway, FedAvg], "digits", jobs=1, results=tmp_path, **options)  # type: ignore[arg-type]
     assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == before
     assert all(text in str(scores) for text in ("Halfway", "FedAvg", "4 client visits"))

@@ -117,7 +117,7 @@ def test_no_module_imports_itself_through_others() -> None:
     [
         ("fedbench.storage.disk", "from fedbench.runs import job", "storage -> runs"),
         ("fedbench.runs.plan", "def f():\n    from fedbench.reporting.report import render", "runs -> reporting"),
-        ("fedbench.check.lab", "import fedbench.api", "check -> api"),
+        ("fedbench.check.subject", "import fedbench.api", "check -> api"),
         ("fedbench.tree", "from fedbench.training import Engine", "flat -> training"),
     ],
 )

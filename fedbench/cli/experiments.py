@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out
-from fedbench.cli.plugins import list_app
+from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
 
 commands = typer.Typer()
@@ -53,8 +53,14 @@ def list_experiments(
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
+    keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
 ) -> None:
     """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
+    if keys:
+        from fedbench.experiments.keys import documentation
+
+        out.print(documentation(), markup=False, soft_wrap=True)
+        return
     from rich.table import Table
 
     from fedbench.experiments.schema import names
@@ -72,3 +78,15 @@ def list_experiments(
         f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
     )
     out.print(table)
+
+
+@new_app.command("experiment")
+def new_experiment(
+    name: Annotated[str, typer.Argument(help="Its name, e.g. my-table.")],
+    folder: Annotated[Path, typer.Option(help="Where to write the file.")] = Path(),
+) -> None:
+    """Write a commented experiment file that runs on the digits as it stands."""
+    from fedbench.experiments.template import new_experiment as write
+
+    for path in write(name, folder):
+        out.print(f"written: {path}")

@@ -9,11 +9,13 @@ import typer
 
 from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
 from fedbench.errors import BadInput, canonical
+from fedbench.runs.console import fitting
 
 if TYPE_CHECKING:
     from fedbench.api import Scores
 
 commands = typer.Typer()
+EXPENDABLE = ("MB", "s/run", "MB/visit", "worst decile", "pooled", "seeds")  # what a narrow terminal does without
 
 
 @commands.command(
@@ -144,7 +146,7 @@ def run(
 def _show(scores: Scores) -> None:
     """Print the table, where the results are, and what failed."""
     job = scores.jobs[0]
-    out.print(scores.table)
+    out.print(fitting(scores.table, out, EXPENDABLE))
     out.print(f"results: {job.results / job.spec.dataset}", markup=False, soft_wrap=True)
     for outcome in scores.failures:
         spec = outcome.job.spec

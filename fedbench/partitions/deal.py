@@ -21,7 +21,7 @@ from fedbench.seeds import numpy_stream
 if TYPE_CHECKING:
     pass
 
-from fedbench.partition import Ints, Kind
+from fedbench.partition import Floats, Ints, Kind
 
 SPLITS = ("train", "validation", "test")
 
@@ -70,11 +70,11 @@ def split(data: Data, kind: Kind, clients: int, seed: int, validation_rows: int)
         raise BadInput(f"there must be at least 1 client, not {clients}")
     if clients > samples:
         raise BadInput(f"{clients} clients cannot share {samples} samples; ask for fewer clients")
-    strata = kind.strata(data)
-    shares = kind.shares(data, clients, seed)
+    strata = _strata(kind, data)
+    shares = _shares(kind, data, clients, seed, strata)
     parts: list[tuple[Tensor, ...]] = []
     for name, pool in zip(SPLITS, _pools(data, strata, seed, validation_rows), strict=True):
-        counts = kind.counts(shares, np.bincount(strata[pool], minlength=shares.shape[1]), name)
+        counts = _counts(kind, shares, np.bincount(strata[pool], minlength=shares.shape[1]), name)
         totals = counts.sum(axis=1)
         poorest = int(totals.argmin())
         if totals[poorest] < kind.least(name):
@@ -84,6 +84,57 @@ def split(data: Data, kind: Kind, clients: int, seed: int, validation_rows: int)
             )
         parts.append(_deal(pool, strata, counts, numpy_stream(seed, "partition", name)))
     return Partition(parts[0], parts[1], parts[2], samples)
+
+
+def _strata(kind: Kind, data: Data) -> Ints:
+    """What a kind says the strata are. Raises BadInput where that is not a whole number for every sample."""
+    strata: object = kind.strata(data)
+    rows = len(data.labels)
+    if not isinstance(strata, np.ndarray) or strata.shape != (rows,) or strata.dtype.kind not in "iu":
+        raise _wrong(kind, "strata", f"an array of {rows} whole numbers, one for each sample", _form(strata))
+    if rows and not 0 <= strata.min() <= strata.max() < rows:
+        raise _wrong(kind, "strata", f"numbers 0 .. {rows - 1}", f"{strata.min()} .. {strata.max()}")
+    return strata
+
+
+def _shares(kind: Kind, data: Data, clients: int, seed: int, strata: Ints) -> Floats:
+    """What a kind says the shares are. Raises BadInput where they are no shares."""
+    shares: object = kind.shares(data, clients, seed)
+    if (
+        not isinstance(shares, np.ndarray)
+        or shares.ndim != 2
+        or len(shares) != clients
+        or shares.dtype.kind not in "fiu"
+    ):
+        raise _wrong(kind, "shares", f"an array [{clients}, strata] of numbers, a row for each client", _form(shares))
+    if len(strata) and shares.shape[1] <= strata.max():
+        least = int(strata.max()) + 1
+        raise _wrong(kind, "shares", f"a column for each of the {least} strata", f"{shares.shape[1]} columns")
+    if not (np.isfinite(shares).all() and (shares >= 0).all()):
+        raise _wrong(kind, "shares", "finite numbers of at least 0", "others among them")
+    if shares.sum(axis=0).max() > 1 + 1e-6:
+        seen = f"the shares of stratum {shares.sum(axis=0).argmax()} sum to {shares.sum(axis=0).max():g}"
+        raise _wrong(kind, "shares", "columns that sum to 1 at most", seen)
+    return shares
+
+
+def _counts(kind: Kind, shares: Floats, rows: Ints, split: str) -> Ints:
+    """What a kind says the numbers of rows are. Raises BadInput where they are more than there are."""
+    counts: object = kind.counts(shares, rows, split)
+    if not isinstance(counts, np.ndarray) or counts.shape != shares.shape or counts.dtype.kind not in "iu":
+        raise _wrong(kind, "counts", f"an array {list(shares.shape)} of whole numbers", _form(counts))
+    if (counts < 0).any() or (counts.sum(axis=0) > rows).any():
+        raise _wrong(kind, "counts", f"numbers of at least 0 that no stratum of the {split} rows runs out of", "others")
+    return counts
+
+
+def _form(value: object) -> str:
+    shape = f" {list(value.shape)} of {value.dtype}" if isinstance(value, np.ndarray) else ""
+    return f"a {type(value).__name__}{shape}"
+
+
+def _wrong(kind: Kind, function: str, expected: str, seen: str) -> BadInput:
+    return BadInput(f"the partition {kind}: `{function}` must return {expected}, not {seen}")
 
 
 def _pools(data: Data, strata: Ints, seed: int, validation_rows: int) -> Sequence[Ints]:

@@ -11,7 +11,7 @@ from fedbench.plugins.finding import (
     names,
     refresh,
 )
-from fedbench.plugins.guard import guarded, said, shown, trace
+from fedbench.plugins.guard import guarded, place, said, shown, trace
 from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters
 from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_file, partition_plugin
 
@@ -37,6 +37,7 @@ __all__ = [
     "parse_partition",
     "partition_file",
     "partition_plugin",
+    "place",
     "refresh",
     "said",
     "shown",

@@ -11,14 +11,19 @@ from fedbench.dataset import Data
 from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.plugins.finding import Plugin
-from fedbench.plugins.guard import guarded, shown
+from fedbench.plugins.guard import guarded, place, shown
 
 
 def load(plugin: Plugin, root: Path) -> Data:
     """The samples of a data set. Raises BadInput where it cannot load them, or returns something else."""
     where = shown(plugin.where)
     with guarded(f"the data set {where}", "cannot be loaded"):
-        data = plugin.cls().load(root)
+        try:
+            data = plugin.cls().load(root)
+        except BadInput as error:
+            if not plugin.where.endswith(".py"):
+                raise
+            raise BadInput(f"the data set {where}: {error}{place(error)}") from None
     if not isinstance(data, Data):
         raise BadInput(
             f"the data set {where}: `load` returns a {type(data).__name__} and must return a fedbench.dataset.Data"

@@ -119,13 +119,21 @@ def find(kind: str, text: str) -> Plugin:
     return _installed(kind, name)
 
 
-def refresh() -> None:
-    """Forget the plug-ins that were found, where a file of one has been edited since: they are read again.
+def known(kind: str, text: str) -> bool:
+    """Whether `text` is the name of a plug-in of a `kind`."""
+    name = canonical(text)
+    return name in names(kind) or (kind == "network" and name in ALIASES)
+
+
+def refresh() -> bool:
+    """Forget the plug-ins that were found, where a file of one was edited since: they are read again. Whether one was.
 
     To be called where a comparison begins; within one, a plug-in is what it was when it was first found.
     """
-    if files.changed():
+    edited = files.changed()
+    if edited:
         find.cache_clear()
+    return edited
 
 
 def existing(text: str, what: str = "plug-in") -> Path:

@@ -36,7 +36,7 @@ def guarded(culprit: str, failed: str, remedy: str = "correct it there") -> Iter
     except (BadInput, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        raise BadInput(f"{culprit} {failed}: {said(error)}{_place(error)}; {remedy}") from None
+        raise BadInput(f"{culprit} {failed}: {said(error)}{place(error)}; {remedy}") from None
 
 
 def said(error: BaseException) -> str:
@@ -83,7 +83,7 @@ def line_of(cls: type, name: str) -> str:
     return ""
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """` (mine.py, line 3, in load)`, the author's innermost frame, and the outermost where that is elsewhere."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f" ({shown(error.filename)}, line {error.lineno})"

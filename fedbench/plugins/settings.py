@@ -33,13 +33,25 @@ class Hyperparameter:
     meaning: str
 
 
-def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
+def hyperparameters(cls: type[Any], *, required: bool = False) -> list[Hyperparameter]:
     """The hyperparameters of a method, nested groups flattened to dotted names, in the order they are declared.
 
-    Raises BadInput where one has no default, or an annotation or a default that cannot be read.
+    Raises BadInput where an annotation or a default cannot be read, and where there is no default; with `required`,
+    which is for the settings of a partition, the default is then None.
     """
     with guarded(cls.__name__, "has hyperparameters that cannot be read"):
+        if required:
+            nothing = {field.name: None for field in dataclasses.fields(cls) if _is_required(field)}
+            return list(_fields(cls, (), values=SimpleNamespace(**{**_defaults(cls), **nothing})))
         return list(_fields(cls, ()))
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    return {field.name: _default(cls, field) for field in dataclasses.fields(cls) if not _is_required(field)}
 
 
 def _fields(

@@ -53,6 +53,9 @@ class Comparison:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
+        from fedbench.runs.prepare import refresh
+
+        refresh()
         preset = PRESETS[self.preset]
         found = self.found()
         params = self._params(found)
@@ -62,10 +65,9 @@ class Comparison:
         if clients is None:
             from fedbench.runs.prepare import load_data
 
-            clients = dataset.cls().default_clients(load_data(dataset.where, root))
-        networks = plugins.parse_networks(self.network or dataset.cls.network, clients)
+            clients = plugins.default_clients(dataset, load_data(dataset.where, root))
+        networks = plugins.parse_networks(dataset.cls.network if self.network is None else self.network, clients)
         partition = str(plugins.parse_partition(self.partition, dataset.cls))
-        from_file = plugins.partition_plugin(self.partition, dataset.cls).where.endswith(".py")
         if self.adapt_visits is not None and not self.novel_clients:
             raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
         if self.novel_clients >= clients:
@@ -95,7 +97,7 @@ class Comparison:
                 results=self.results.resolve(),
                 checkpoint_every=self.checkpoint_every,
                 device=device,
-                partition=str(self.partition) if from_file else "",
+                partition=plugins.partition_file(self.partition, dataset.cls),
                 networks=tuple((p.name, p.where) for p in networks.distinct if p.where.endswith(".py")),
                 keep_models=self.keep_models,
                 keep_state=self.keep_state,
@@ -194,25 +196,25 @@ class Comparison:
 
 
 def check_possible(jobs: Sequence[Job]) -> None:
-    """Make every network and partition of `jobs` once, so that an impossible one is refused before anything runs.
+    """Make every partition, network and method of `jobs` once: what is impossible is refused before anything runs.
 
     Give it the jobs that are to be done. Of a setting with very many seeds the first are tried: it is the setting that
     is impossible, hardly ever the seed, and a run for which it is fails alone.
     """
-    from fedbench.runs.prepare import load_data, make_network, make_partition
+    from fedbench.runs.prepare import load_data, make_partition, try_out
 
     settings: dict[tuple[object, ...], dict[int, Job]] = {}
     for job in jobs:
-        spec = job.spec
-        setting = (job.dataset, job.data_root, job.partition or spec.partition, spec.clients)
-        settings.setdefault((*setting, spec.network, job.networks), {}).setdefault(spec.seed, job)
+        setting = (job.dataset, job.data_root, job.partition or job.spec.partition, job.spec.clients)
+        settings.setdefault(setting, {}).setdefault(job.spec.seed, job)
     for by_seed in settings.values():
-        job = next(iter(by_seed.values()))
-        for plugin in plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks)).distinct:
-            make_network(plugin, load_data(job.dataset, job.data_root))
         for job in list(by_seed.values())[:SEEDS_TRIED]:
             spec = job.spec
             make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, spec.seed)
+    each = {(job.dataset, job.spec.network, job.method, tuple(job.spec.params.items())): job for job in jobs}
+    for job in each.values():
+        networks = plugins.parse_networks(job.spec.network, job.spec.clients, dict(job.networks))
+        try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
 def check_writable(results: Path) -> None:

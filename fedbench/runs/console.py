@@ -5,13 +5,16 @@ from __future__ import annotations
 import codecs
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import IO, Any, cast
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 WIDE = 120  # columns of what is no terminal: a log file, a pipe, a text in Python
-PLAIN = {"±": "+-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+PLAIN = {"±": "+-", "…": ".", "→": "->", "≥": ">=", "≤": "<=", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -77,3 +80,19 @@ def rendered(what: RenderableType) -> str:
     with console.capture() as captured:
         console.print(what)
     return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+
+
+def fitting(table: Table, console: Console, expendable: Sequence[str]) -> Table:
+    """`table` without as many of its `expendable` columns, the first ones first, as make it fit; it says which."""
+    for column in table.columns:
+        column.no_wrap = True
+    gone, wide = [], console.options.update(max_width=10_000)
+    for head in expendable:
+        if Measurement.get(console, wide, table).maximum <= console.width:
+            break
+        found = [column for column in table.columns if column.header == head]
+        gone += [head for _ in found]
+        table.columns = [column for column in table.columns if column not in found]
+    if gone:
+        table.caption = f"{table.caption}. Not shown, for want of width: {', '.join(gone)}"
+    return table

@@ -1,22 +1,26 @@
-"""`--dry-run`: the plan, and how long it would take, measured by a few real steps."""
+"""How long runs take: known from stored runs like them, or measured by a few real steps; and how each would begin."""
 
 from __future__ import annotations
 
+import math
 import time
-import traceback
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from fedbench import fast, plugins
+from fedbench import fast, plugins, storage
 from fedbench.errors import BadInput
+from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
-from fedbench.runs.job import Job
+from fedbench.runs.job import Job, passes
 from fedbench.runs.prepare import prepare
-from fedbench.runs.state import look
+from fedbench.runs.state import look, states
 from fedbench.runs.torch_settings import set_up_torch
+from fedbench.storage import Spec
 from fedbench.training import Clients, Engine, Keep
 
 
@@ -62,30 +66,148 @@ def _measured(job: Job, device: torch.device) -> float:
     return spec.visits * visit + evaluations * evaluation + adapting
 
 
+def stored_rates(jobs: Sequence[Job]) -> dict[str, float]:
+    """Seconds for a visit by identity, for those `jobs` of which a run like them is stored: method, data set, network.
+
+    Of several the one with most in common counts; its seconds are scaled by the samples that a visit trains on.
+    """
+    known: dict[tuple[Path, str, str, str], list[storage.Head]] = {}
+    made: dict[Path, float | None] = {}
+    rates = {}
+    for job in jobs:
+        spec = job.spec
+        folder = storage.result_path(job.results, spec).parent
+        key = (folder, spec.network, spec.device, spec.method)
+        if key not in known:
+            found = [head for family in storage.heads(folder).values() for head in family]
+            known[key] = [h for h in found if (h.spec.network, h.spec.device) == (spec.network, spec.device)]
+        for head in sorted(known[key], key=lambda head: _unlike(head.spec, spec))[:3]:
+            if head.path not in made:
+                made[head.path] = _rate(head.path)
+            if (rate := made[head.path]) is not None:
+                rates[spec.identity] = rate * _samples(spec) / _samples(head.spec)
+                break
+    return rates
+
+
+def _unlike(one: Spec, other: Spec) -> tuple[bool, bool, bool, bool, float]:
+    """How much two runs of a method have apart that decides how long they take; the least is most alike."""
+    return (
+        one.params != other.params,
+        one.clients != other.clients,
+        one.evaluate_every != other.evaluate_every,
+        one.partition != other.partition,
+        abs(math.log(one.visits / other.visits)),
+    )
+
+
+def _samples(spec: Spec) -> float:
+    steps, batch = spec.params.get("local.steps"), spec.params.get("local.batch_size")
+    return float(steps or 1) * float(batch or 1)
+
+
+def _rate(path: Path) -> float | None:
+    try:
+        result = storage.read(path)
+    except BadInput:
+        return None
+    adapted = result.unseen.history[-1] if result.unseen else None
+    visits = result.last.visits + (adapted.visits if adapted else 0)
+    return (result.last.seconds + (adapted.seconds if adapted else 0.0)) / max(1, visits)
+
+
+def visits_left(job: Job) -> int:
+    """The visits of a run, less those of the kept state that it goes on from."""
+    return job.total_visits - (_kept_visits(job) or 0)
+
+
+def together(seconds: Sequence[float], processes: int) -> float:
+    """How long runs take that take so many `seconds` each, so many at a time."""
+    return max([sum(seconds) / max(1, processes), *seconds], default=0.0)
+
+
+def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
+    """Where runs begin that do not begin at the start, or that do and need not: sentences for whoever waits for them.
+
+    More visits than before go on from a kept state; fewer are answered by the longer run.
+    """
+    said: Counter[str] = Counter()
+    for job in done:
+        if not storage.result_path(job.results, job.spec).is_file():
+            said["answered by a longer run"] += 1
+    for job in todo:
+        if storage.work_path(job.results, job.spec, "checkpoint").is_file():
+            said["going on from a checkpoint"] += 1
+        elif kept := _kept_visits(job):
+            said[f"going on from the state that was kept at {kept} visits"] += 1
+        elif storage.result_path(job.results, job.spec).is_file():
+            said["made again: the stored result is of other code, damaged, or without the models to be kept"] += 1
+        elif shorter := _shorter(job):
+            said[f"beginning anew, although {shorter} visits are stored: {_why_anew(job)}"] += 1
+    return [f"{count} of the runs {'is' if count == 1 else 'are'} {words}" for words, count in said.items()]
+
+
+def _kept_visits(job: Job) -> int | None:
+    """The visits of the kept state that a run can go on from."""
+    spec = job.spec
+    if spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length:
+        return None
+    a_round = spec.params.get("clients_per_round")
+    size = min(a_round if isinstance(a_round, int) else 1, spec.clients)
+    return next((visits for visits, _ in states(job) if passes(visits, size, spec.evaluate_every)), None)
+
+
+def _shorter(job: Job) -> int | None:
+    heads = storage.heads(storage.result_path(job.results, job.spec).parent).get(job.spec.family, ())
+    return max((head.spec.visits for head in heads if head.spec.visits < job.spec.visits), default=None)
+
+
+def _why_anew(job: Job) -> str:
+    if job.spec.novel_clients:
+        return "unseen clients join at the end of a run"
+    if plugins.find_method(job.method).cls.depends_on_length:
+        return "the method depends on the length of the run"
+    return "no state was kept that it passes through (--keep-state keeps them)"
+
+
 def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
-    """Print every run with its state, and an ETA for those that are not done."""
+    """Print every run with its state, and how long those would take that are not done.
+
+    What stored runs do not tell is measured. Raises BadInput for what cannot be run.
+    """
+    looks = [look(job).state for job in jobs]
+    done = [job for job, state in zip(jobs, looks, strict=True) if state == "done"]
+    todo = [job for job, state in zip(jobs, looks, strict=True) if state != "done"]
+    rates = stored_rates(todo)
+    known = {
+        job.spec.identity: rates[job.spec.identity] * visits_left(job) for job in todo if job.spec.identity in rates
+    }
+    unknown = [job for job in todo if job.spec.identity not in known]
+    check_possible(unknown)
+    measured: dict[str, float] = {}
+    for job in unknown:
+        if job.spec.method not in measured:
+            console.print(
+                f"measuring a few steps of {job.spec.method}, of which there is no run like this", markup=False
+            )
+            with plugins.guarded(job.spec.method, "fails in its first round"):
+                measured[job.spec.method] = seconds(job)
+        known[job.spec.identity] = measured[job.spec.method]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("run", "method", "seed", "visits", "state", "estimate"):
         table.add_column(head, justify="right" if head in ("seed", "visits", "estimate") else "left")
-    measured: dict[str, float] = {}
-    total, longest = 0.0, 0.0
-    for job in jobs:
-        state, spec = look(job).state, job.spec
-        if state != "done" and spec.method not in measured:
-            try:
-                measured[spec.method] = seconds(job)
-            except BadInput:
-                raise
-            except Exception:
-                raise BadInput(f"{spec.method} fails in its first round:\n{traceback.format_exc()}") from None
-        estimate = 0.0 if state == "done" else measured[spec.method]
-        total, longest = total + estimate, max(longest, estimate)
-        shown = "-" if state == "done" else duration(estimate)
-        table.add_row(spec.identity, spec.method, str(spec.seed), str(spec.visits), state, shown)
+    for job, state in zip(jobs, looks, strict=True):
+        spec, estimate = job.spec, known.get(job.spec.identity)
+        shown = "-" if estimate is None else duration(estimate)
+        table.add_row(spec.identity, spec.method, str(spec.seed), str(job.total_visits), state, shown)
     spec = jobs[0].spec
     console.print(
         f"{spec.dataset}, {spec.partition}, {spec.clients} clients, evaluated every {spec.evaluate_every} visits"
     )
     console.print(table)
-    together = max(longest, total / processes)
-    console.print(f"about {duration(together)} with {processes} at a time (from a few measured steps; nothing was run)")
+    for sentence in beginnings(done, todo):
+        console.print(sentence, markup=False)
+    sources = [*(["stored runs like these"] if rates else []), *(["a few measured steps"] if measured else [])]
+    left = duration(together(list(known.values()), processes))
+    told = f" (from {' and '.join(sources)}; nothing was run)" if sources else " (everything is done)"
+    console.print(f"about {left} with {processes} at a time{told}")

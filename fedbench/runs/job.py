@@ -9,7 +9,6 @@ import platform
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from fedbench.training import Engine, Keep, Progress, adapt
 PROGRESS_EVERY = 0.5  # seconds between two progress files
 MUCH = 4_000_000  # bytes that a server keeps for all clients together, above which a warning says so
 LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 Ending = Literal["done", "stopped", "busy", "failed"]
 Note = dict[str, Any]  # what a job says of its progress: round, visits, seconds, last, best, ...
 Tell = Callable[[Note], None]
@@ -81,11 +81,11 @@ class Outcome:
 
 @contextlib.contextmanager
 def ctrl_c_left_to(parent: int) -> Iterator[None]:
-    """A worker ignores Ctrl-C and SIGTERM: terminals and schedulers send them to all, and the parent asks by a file."""
+    """A worker ignores what asks for a stop: terminals and schedulers send it to all, and the parent asks by a file."""
     if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         yield
     finally:
@@ -116,10 +116,12 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
         except BadInput as error:
             storage.write_failure(job.results, job.spec, str(error))
             return Outcome(job, "failed", str(error))
-        except Exception as error:
-            details = traceback.format_exc()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may call sys.exit, or raise whatever it likes
+            details = plugins.trace(error)
             storage.write_failure(job.results, job.spec, details)
-            return Outcome(job, "failed", f"{type(error).__name__}: {error}", details)
+            return Outcome(job, "failed", plugins.said(error), details)
 
 
 def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
@@ -275,8 +277,12 @@ def _has_what_is_kept(job: Job, progress: Progress) -> bool:
 
 def _can_go_on(engine: Engine, visits: int) -> bool:
     """Whether a longer run passes through the end of a run of so many `visits`: a whole round, and an evaluation."""
-    every, size = engine.schedule.evaluate_every, engine.cohort_size
-    return bool(visits % size == 0 and visits // every > (visits - size) // every)
+    return passes(visits, engine.cohort_size, engine.schedule.evaluate_every)
+
+
+def passes(visits: int, size: int, every: int) -> bool:
+    """Whether a run with cohorts of this `size` ends a round at so many visits, and evaluates there."""
+    return visits % size == 0 and visits // every > (visits - size) // every
 
 
 def tidy(job: Job) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from fedbench import plugins
 from fedbench.dataset import Data
 from fedbench.plugins import Plugin
 from fedbench.storage import replacing
@@ -57,7 +58,7 @@ def _path(dataset: Plugin, source: Path) -> Path | None:
 
 
 def _copy(dataset: Plugin, root: Path) -> tuple[Data, str]:
-    data: Data = dataset.cls().load(root)
+    data = plugins.load(dataset, root)
     return data, fingerprint(data)
 
 

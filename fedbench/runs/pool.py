@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 
 from fedbench import storage
 from fedbench.runs.devices import Devices
-from fedbench.runs.job import Job, Note, Outcome, ctrl_c_left_to, work
+from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
 
 WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
@@ -95,17 +95,28 @@ def work_on(devices: Devices | None, job: Job, stop_file: Path, parent: int, wai
         return replace(work(replace(job, device=device), stop_file, parent, wait), job=job)
 
 
+_asked = False  # whether a signal has asked the runs of this process to stop
+
+
+def asked_to_stop() -> bool:
+    """Whether Ctrl-C or another signal has asked the runs that are going on to stop."""
+    return _asked
+
+
 @contextlib.contextmanager
 def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM make `stop_file`, which every job looks for; a second one interrupts."""
+    """While inside, Ctrl-C, SIGTERM and SIGHUP make `stop_file`, which every job looks for; a second one interrupts.
 
-    asked = False
+    SIGHUP, by which a terminal says that it is gone, stays ignored where it is, as under `nohup`.
+    """
+    global _asked
+    _asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        global _asked
+        if _asked:
             raise KeyboardInterrupt
-        asked = True
+        _asked = True
         with contextlib.suppress(OSError):
             stop_file.parent.mkdir(parents=True, exist_ok=True)
             stop_file.touch()
@@ -113,7 +124,9 @@ def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, ask) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

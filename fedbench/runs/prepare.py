@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -61,18 +61,41 @@ def image_shape(data: Data) -> tuple[int, int, int]:
 
 def make_network(plugin: Plugin, data: Data) -> Network:
     """The network for the images of `data`. Raises BadInput where they are too small for its poolings."""
-    made: Network = replace(plugin.cls(image_shape(data), data.classes), name=plugin.name)
-    if any(0 in shape for shape in made.shapes.values()):
-        height, width = image_shape(data)[1:]
-        raise BadInput(f"images of {height} x {width} pixels are too small for the network {plugin.name}: 16 x 16 do")
-    return made
+    return plugins.network(plugin, image_shape(data), data.classes)
 
 
 @lru_cache(maxsize=2)
 def make_partition(where: str, root: Path, partition: str, clients: int, seed: int) -> Partition:
     """Who holds which rows. `partition` is a text that finds its kind, by name or file."""
     dataset, data = plugins.find_dataset(where).cls, load_data(where, root)
-    return split(data, plugins.parse_partition(partition, dataset), clients, seed, dataset.validation_rows)
+    kind = plugins.parse_partition(partition, dataset)
+    with plugins.guarded(f"the partition {partition!r}", f"cannot be made for {clients} clients"):
+        return split(data, kind, clients, seed, dataset.validation_rows)
+
+
+def refresh() -> None:
+    """Read plug-in files again that were edited since they were found, and forget what was made with them."""
+    if plugins.refresh():
+        forget_data()
+        data_fingerprint.cache_clear()
+        make_partition.cache_clear()
+
+
+def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:
+    """Set a method up for each of the networks, and no more. Raises BadInput where it refuses its hyperparameters."""
+    built = tuple(make_network(plugin, data) for plugin in networks.distinct)
+    for network in built:
+        task = Task(
+            network=network,
+            networks=built,
+            images=data.images,
+            labels=data.labels,
+            mean=torch.tensor(data.mean)[:, None, None],
+            std=torch.tensor(data.std)[:, None, None],
+            clients=spec.clients - spec.novel_clients,
+            classes=data.classes,
+        )
+        plugins.build(method, task, spec.params)
 
 
 def prepare(
@@ -135,4 +158,6 @@ __all__ = [
     "make_network",
     "make_partition",
     "prepare",
+    "refresh",
+    "try_out",
 ]

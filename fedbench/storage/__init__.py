@@ -14,7 +14,7 @@ from fedbench.storage.disk import (
     write_failure,
 )
 from fedbench.storage.frame import load_results
-from fedbench.storage.index import Facts, Index, heads
+from fedbench.storage.index import Facts, Head, Index, heads
 from fedbench.storage.models import models_path, read_models, write_models
 from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
@@ -26,6 +26,7 @@ __all__ = [
     "Best",
     "Facts",
     "Failure",
+    "Head",
     "HistoryRow",
     "Index",
     "Models",

@@ -119,7 +119,7 @@ class Facts:
             dataset_code=result.dataset_code,
             codes=result.codes,
             models=result.models.file if result.models else None,
-            cuts=() if whole else tuple(row.visits for row in result.history),
+            cuts=() if whole else tuple(row.visits for row in result.history if row.visits),
             likeness=(spec.device, spec.network, spec.dataset, spec.method),
             visits=spec.visits,
             seconds=result.last.seconds,

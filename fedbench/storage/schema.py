@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedbench.errors import BadInput
+from fedbench.storage import measures
 from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
@@ -71,17 +72,17 @@ class Best(Row):
     @property
     def accuracy(self) -> float:
         """Test accuracy pooled over samples, 0 .. 1."""
-        return sum(self.test.correct) / sum(self.test.total)
+        return measures.pooled_accuracy(self.test)
 
     @property
     def client_accuracy(self) -> list[float]:
         """Each client's test accuracy, 0 .. 1."""
-        return [c / t for c, t in zip(self.test.correct, self.test.total, strict=True)]
+        return measures.client_accuracies(self.test)
 
     @property
     def client_mean(self) -> float:
         """The mean of the clients' test accuracies, 0 .. 1."""
-        return sum(self.client_accuracy) / len(self.client_accuracy)
+        return measures.client_mean(self.client_accuracy)
 
 
 class Unseen(BaseModel):
@@ -150,10 +151,11 @@ class Result(BaseModel):
             raise BadInput(at + "its unseen clients joined at the end; run it for that length")
         if self.earlier is None:
             raise BadInput(at + "its file is of an older format, without the scores on the way; run it again")
-        place = next((i for i, row in enumerate(self.history) if row.visits == visits), None)
+        place = next((i for i, row in enumerate(self.history) if 0 < row.visits == visits), None)
         if place is None:
-            grid = [row.visits for row in self.history]
-            raise BadInput(at + f"it was evaluated at {grid[0]}, {grid[1]}, ..., {grid[-1]}; name one of these")
+            grid = [str(row.visits) for row in self.history if row.visits]
+            some = grid if len(grid) <= 4 else [*grid[:2], "...", grid[-1]]
+            raise BadInput(at + f"it was evaluated at {', '.join(some)}; name one of these")
         reached = [best for best in (*self.earlier, self.best) if best.visits <= visits]
         cut = self.model_copy(
             update={

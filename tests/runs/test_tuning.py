@@ -167,10 +167,11 @@ def test_killed_again_and_again_it_chooses_alike(straight: tuple[Path, list[Tune
     )
     deaths, ended = 0, None
     while ended is None:
-        stored = len(list(storage.files(tmp_path / storage.TRIALS))) if (tmp_path / storage.TRIALS).is_dir() else 0
+        trials = tmp_path / storage.TRIALS
+        stored = len(list(trials.glob("*/*/*.json")))
         process = subprocess.Popen([sys.executable, "-c", code, __file__, str(tmp_path)], stderr=subprocess.DEVNULL)
         while process.poll() is None:
-            here = len(list((tmp_path / storage.TRIALS).glob("*/*/*.json")))
+            here = len(list(trials.glob("*/*/*.json")))
             if here >= stored + 11:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
