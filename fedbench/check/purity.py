@@ -212,7 +212,7 @@ def _runs(subject: Subject) -> str:
     there = _elsewhere(subject)
     if there is None:
         return "not tried: the class is not in a file of its own or in a module that can be imported"
-    for part, what in (("clients", "from a checkpoint on"), ("server", "with another PYTHONHASHSEED")):
+    for part, what in (("server", "with another PYTHONHASHSEED"), ("clients", "from a checkpoint on")):
         found = gap(subject.straight(), there.answer(part)["numbers"])
         require(found.size == 0, f"{what}: {found}")
     return "two processes"

@@ -16,3 +16,13 @@ DataRoot = Annotated[
 ]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+JobsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at a time on each GPU.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FEDBENCH_SCHEDULER",
+        metavar="ADDRESS",
+        help="Make the runs on the workers of this Dask scheduler: tcp://HOST:8786, or the file that it wrote. See"
+        " `fedbench cluster`.",
+    ),
+]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, Results, out
-from fedbench.cli.plugins import list_app
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out
+from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
 
 commands = typer.Typer()
@@ -19,6 +19,8 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
     preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
@@ -33,6 +35,8 @@ def reproduce(
             name,
             preset=preset,
             jobs=jobs,
+            jobs_per_gpu=jobs_per_gpu,
+            scheduler=scheduler,
             device=device,
             data_root=data_root,
             results=results,
@@ -49,8 +53,14 @@ def list_experiments(
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
+    keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
 ) -> None:
     """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
+    if keys:
+        from fedbench.experiments.keys import documentation
+
+        out.print(documentation(), markup=False, soft_wrap=True)
+        return
     from rich.table import Table
 
     from fedbench.experiments.schema import names
@@ -68,3 +78,15 @@ def list_experiments(
         f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
     )
     out.print(table)
+
+
+@new_app.command("experiment")
+def new_experiment(
+    name: Annotated[str, typer.Argument(help="Its name, e.g. my-table.")],
+    folder: Annotated[Path, typer.Option(help="Where to write the file.")] = Path(),
+) -> None:
+    """Write a commented experiment file that runs on the digits as it stands."""
+    from fedbench.experiments.template import new_experiment as write
+
+    for path in write(name, folder):
+        out.print(f"written: {path}")

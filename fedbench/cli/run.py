@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import fitting
 
@@ -83,6 +83,8 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
     ] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[
@@ -125,12 +127,13 @@ def run(
         data_root=data_root,
         results=results,
         checkpoint_every=checkpoint_every,
+        remote=scheduler is not None,
     )
     if dry_run:
-        api.dry_run(comparison, jobs, out)
+        api.dry_run(comparison, jobs, out, scheduler=scheduler)
         return
     try:
-        scores = api.compare(comparison, jobs, out)
+        scores = api.compare(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
     except api.Stopped as stopped:
         _show(stopped.scores)
         err.print(str(stopped).replace("call", "command"))

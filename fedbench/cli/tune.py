@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
 from fedbench.cli.run import assignments
 
 commands = typer.Typer()
@@ -42,6 +42,8 @@ def tune(
     network: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Visits between two looks at the validation rows.")] = 50,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Trials are kept in RESULTS/tuning, apart from all tables.")] = Path(
@@ -70,6 +72,8 @@ def tune(
             network=network,
             evaluate_every=evaluate_every,
             jobs=jobs,
+            jobs_per_gpu=jobs_per_gpu,
+            scheduler=scheduler,
             device=device,
             data_root=data_root,
             results=results,

@@ -24,7 +24,7 @@ import numpy as np
 
 from fedbench.experiments.rules import CellName, Rule, resolve
 from fedbench.experiments.schema import CERTAINTY
-from fedbench.reporting.statistics import CONFIDENCE
+from fedbench.reporting.statistics import LEVEL
 
 if TYPE_CHECKING:
     from fedbench.experiments.schema import Claim
@@ -74,7 +74,7 @@ def interval(values: Sequence[float]) -> Interval:
     n, mean = len(numbers), float(np.mean(numbers))
     if n < 2:
         return Interval(mean, None, None, n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * float(np.std(numbers, ddof=1)) / n**0.5
+    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(np.std(numbers, ddof=1)) / n**0.5
     return Interval(mean, mean - half, mean + half, n)
 
 

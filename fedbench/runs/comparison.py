@@ -45,6 +45,7 @@ class Comparison:
     data_root: Path | None = None
     results: Path = Path("results")
     checkpoint_every: float = 120.0
+    remote: bool = False  # the runs are made on other machines, whose devices cannot be looked for here
     keep_models: bool = False
     keep_state: bool = False
 
@@ -181,8 +182,10 @@ class Comparison:
     def _device(self) -> str:
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
-        if self.device == "cpu":
+        if self.device == "cpu" or (self.remote and self.device == "auto"):
             return "cpu"
+        if self.remote:
+            return "cuda"
         import torch
 
         if torch.cuda.is_available():

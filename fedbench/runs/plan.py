@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Plan:
     experiment: Experiment
     preset: str
     jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
-    gaps: Mapping[tuple[str, str], str]
+    gaps: Mapping[tuple[str, str], Gap]
     titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
 
@@ -64,6 +65,7 @@ def plan(
     results: Path = Path("results"),
     device: str = "auto",
     check_data: bool = True,
+    remote: bool = False,
 ) -> Plan:
     """The runs of `experiment`. A column that cannot be run here is a gap with its reason.
 
@@ -79,15 +81,15 @@ def plan(
         raise mistakes(experiment._path, experiment._text, wrong)
     titles = {name: plugins.find_method(where).cls.title for name, where in found.items()}
     jobs: dict[tuple[str, str], Sequence[Job]] = {}
-    gaps: dict[tuple[str, str], str] = {}
+    gaps: dict[tuple[str, str], Gap] = {}
     chosen, methods = experiment.chosen(preset), experiment.chosen_methods(preset)
     for column in experiment.columns:
         left_out = experiment.method_names if column not in chosen else set(experiment.method_names) - set(methods)
-        gaps |= {(column.name, method): f"not in the preset {preset}" for method in left_out}
+        gaps |= {(column.name, method): Gap(Missing.NOT_IN_PRESET, preset) for method in left_out}
         if column not in chosen:
             continue
         gaps |= {
-            (column.name, method): f"not applicable: {why}"
+            (column.name, method): Gap(Missing.NOT_APPLICABLE, why)
             for method, why in column.not_applicable.items()
             if method in methods
         }
@@ -98,7 +100,7 @@ def plan(
                 seeds=seed_list(length.seeds),
                 dataset=beside(experiment, column.dataset),
                 clients=column.clients,
-                partition=beside(experiment, column.partition),
+                partition=column.partition and beside(experiment, column.partition),
                 network=_networks_beside(experiment, column),
                 novel_clients=column.novel_clients,
                 adapt_visits=column.adapt_visits,
@@ -113,24 +115,23 @@ def plan(
                 data_root=data_root,
                 results=results,
                 keep_models=experiment.keep_models,
+                remote=remote,
             ).jobs()
             if check_data:
                 check_possible(split_done(made)[1])
         except BadInput as error:
-            gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
+            gaps |= {(column.name, method): Gap(Missing.NOT_POSSIBLE, str(error)) for method in here}
             continue
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
     return Plan(experiment, preset, jobs, gaps, titles)
 
 
-def beside(experiment: Experiment, text: str | None) -> str:
-    """`text`, which names a plug-in or begins with its file, with the file's whole path; empty for None.
+def beside(experiment: Experiment, text: str) -> str:
+    """`text`, which names a plug-in or begins with its file, with the file's whole path.
 
     Raises BadInput for a file that does not lie beside the experiment's.
     """
-    if text is None:
-        return ""
     name, dot_py, rest = text.partition(".py")
     if not dot_py or rest[:1] not in ("", ":", "*"):
         return text
@@ -140,8 +141,9 @@ def beside(experiment: Experiment, text: str | None) -> str:
     return f"{file}{rest}"
 
 
-def _networks_beside(experiment: Experiment, column: Column) -> str:
-    return ",".join(beside(experiment, part.strip()) for part in (column.networks or "").split(","))
+def _networks_beside(experiment: Experiment, column: Column) -> str | None:
+    text = column.networks
+    return text if text is None else ",".join(beside(experiment, part.strip()) for part in text.split(","))
 
 
 def plugin_mistakes(experiment: Experiment) -> list[Mistake]:
@@ -173,9 +175,10 @@ def _find_all(experiment: Experiment) -> tuple[dict[str, str], list[Mistake]]:
             dataset = plugins.find_dataset(beside(experiment, column.dataset)).cls
         if dataset is not None:
             with at("columns", index, "partition"):
-                plugins.parse_partition(beside(experiment, column.partition) or dataset.partition, dataset)
+                plugins.parse_partition(column.partition and beside(experiment, column.partition), dataset)
             with at("columns", index, "network"):
-                plugins.parse_networks(_networks_beside(experiment, column) or dataset.network, column.clients)
+                networks = _networks_beside(experiment, column)
+                plugins.parse_networks(dataset.network if networks is None else networks, column.clients)
     for where, key, value in all_settings(experiment):
         method, _, field_name = key.partition(".")
         having = [name for name in found if name == method]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedbench.errors import BadInput
+from fedbench.storage import measures
 from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
@@ -71,17 +72,17 @@ class Best(Row):
     @property
     def accuracy(self) -> float:
         """Test accuracy pooled over samples, 0 .. 1."""
-        return sum(self.test.correct) / sum(self.test.total)
+        return measures.pooled_accuracy(self.test)
 
     @property
     def client_accuracy(self) -> list[float]:
         """Each client's test accuracy, 0 .. 1."""
-        return [c / t for c, t in zip(self.test.correct, self.test.total, strict=True)]
+        return measures.client_accuracies(self.test)
 
     @property
     def client_mean(self) -> float:
         """The mean of the clients' test accuracies, 0 .. 1."""
-        return sum(self.client_accuracy) / len(self.client_accuracy)
+        return measures.client_mean(self.client_accuracy)
 
 
 class Unseen(BaseModel):

@@ -167,7 +167,7 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
     colours = colormaps["tab10" if count <= 10 else "tab20"]
     few = count <= 10
     with rc_context({**LOOK, "axes.grid": False}):
-        figure, axes = new_figure(2.5 + 0.16 * -(-count // 5) * few)
+        figure, (axes,) = new_figure(2.5 + 0.16 * -(-count // 5) * few)
         for group, label in enumerate(names):
             mine = flat[groups == group]
             marker = "os^DvP"[group // 4 % 6] if not few else "o"
@@ -185,4 +185,8 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
             f"t-SNE (perplexity {perplexity:.3g}) of the learned vectors of {len(vectors)} clients, seed {seed}; colour"
             f"{'' if few else ' and marker'}: the client's group. Distances on the picture mean little; the numbers in "
             "the table are of the space itself.",
+            [
+                {"client": i, "group": names[group], "x": x, "y": y}
+                for i, (group, (x, y)) in enumerate(zip(groups, flat, strict=True))
+            ],
         )

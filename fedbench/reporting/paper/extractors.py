@@ -94,8 +94,8 @@ def part(material: Material) -> Part:
                             (
                                 words,
                                 [
-                                    entry(numbers.get(key, {}), count, "no such pair"),
-                                    entry(_relative(numbers, key), count, "-"),
+                                    entry(numbers.get(key, {}), count),
+                                    entry(_relative(numbers, key), count),
                                 ],
                             )
                             for key, words in WORDS.items()
@@ -165,7 +165,7 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
 
     n = len(values)
     with rc_context({**LOOK, "axes.grid": False}):
-        figure, axes = new_figure(3.0)
+        figure, (axes,) = new_figure(3.0)
         image = axes.imshow(values, cmap="viridis", vmin=0, vmax=top)
         ticks = range(n) if n <= 12 else range(0, n, max(1, n // 10))
         axes.set_xticks(ticks)
@@ -189,6 +189,10 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label(what)
-        return save_picture(
-            figure, name, title, f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
-        )
+        caption = f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
+        data = [
+            {"head of": i, "extractor of": j, what: value}
+            for i, row in enumerate(values)
+            for j, value in enumerate(row)
+        ]
+        return save_picture(figure, name, title, caption, data)

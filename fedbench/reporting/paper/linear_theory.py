@@ -132,7 +132,7 @@ def part(material: Material) -> Part:
     )
     seed = seed_list(1)[0]
     with rc_context(LOOK):
-        figure, axes = new_figure(2.4)
+        figure, (axes,) = new_figure(2.4)
         axes.plot(ranks, mean_off[seed], "--", color="#999999", label="mean-centred components")
         axes.plot(ranks, exact[seed], "-", color="#0072B2", label="uncentred SVD (theorem)")
         axes.plot(ranks, fitted[seed], "o", color="#D55E00", mfc="none", ms=5, label="fitted hypernetwork")
@@ -146,6 +146,7 @@ def part(material: Material) -> Part:
             "A linear hypernetwork is a truncated SVD",
             f"Loss against the size of the embedding, first of {count} problems. The fitted hypernetwork lies on the "
             "theorem's line at every rank; components of mean-centred solutions, which also have the mean, do not.",
+            [{"rank": rank, **{key: each[seed][i] for key, each in shown.items()}} for i, rank in enumerate(ranks)],
         )
     values = {
         CellName(name, "", ""): {seed: float(losses.sum()) for seed, losses in each.items()}

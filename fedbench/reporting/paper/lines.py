@@ -55,7 +55,7 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
     """Lines with error bars where they are marked, with bands where they are not."""
     rows = -(-len(lines) // LEGEND_COLUMNS)
     with rc_context(LOOK):
-        figure, axes = new_figure(HEIGHT + LEGEND_ROW * rows)
+        figure, (axes,) = new_figure(HEIGHT + LEGEND_ROW * rows)
         for line in lines:
             _draw(axes, line)
         if x.logarithmic:
@@ -67,7 +67,12 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
         axes.set_xlabel(x.label)
         axes.set_ylabel(y)
         figure.legend(loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(lines)), fontsize=7, frameon=False)
-        return save_picture(figure, name, title, caption)
+        data = [
+            {"line": line.label, x.label: place, y: value, **({} if line.sd is None else {"sd": line.sd[i]})}
+            for line in lines
+            for i, (place, value) in enumerate(zip(line.x, line.y, strict=True))
+        ]
+        return save_picture(figure, name, title, caption, data)
 
 
 def _draw(axes: Axes, line: Line) -> None:

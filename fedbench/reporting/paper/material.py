@@ -13,6 +13,7 @@ import numpy as np
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import ACCURACY, CellName
 from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
     from fedbench.dataset import Data
@@ -149,10 +150,10 @@ def accuracy(best: Best, metric: str, clients: Sequence[int] | None = None) -> f
     return float(100 * (correct.sum() / total.sum() if metric == "pooled" else (correct / total).mean()))
 
 
-def entry(values: BySeed, expected: int, gap: str = "not run") -> Entry:
+def entry(values: BySeed, expected: int, gap: Missing = Missing.NOT_RUN) -> Entry:
     """Mean and standard deviation over seeds."""
     if not values:
-        return Entry(gap=gap, expected=expected)
+        return Entry(gap=Gap(gap), expected=expected)
     numbers = list(values.values())
     sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
     return Entry(float(np.mean(numbers)), sd, n=len(numbers), expected=expected)
@@ -160,4 +161,5 @@ def entry(values: BySeed, expected: int, gap: str = "not run") -> Entry:
 
 def problem_table(name: str, title: str, problems: Sequence[str]) -> Table:
     """A table of nothing that says why."""
-    return Table(name, title, "", [Column("")], [("-", [Entry(gap="not shown")])], notes=list(dict.fromkeys(problems)))
+    rows = [(problem, [Entry(gap=Gap(Missing.NOT_POSSIBLE))]) for problem in dict.fromkeys(problems)]
+    return Table(name, title, "What could not be computed.", [Column("")], rows, corner="why")

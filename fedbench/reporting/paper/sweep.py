@@ -8,6 +8,7 @@ from fedbench.reporting.figures import styles
 from fedbench.reporting.paper.lines import Axis, Line, draw_lines
 from fedbench.reporting.paper.material import Material, Part
 from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.storage.gap import Gap, Missing
 
 
 def part(material: Material) -> Part:
@@ -60,7 +61,7 @@ def _differences(material: Material, values: dict[CellName, dict[int, float]]) -
             mine = values.get(CellName(ACCURACY, method, column.name), {})
             differences = [mine[seed] - base[seed] for seed in mine if seed in base]
             if not differences:
-                row.append(Entry(gap="not run"))
+                row.append(Entry(gap=Gap(Missing.NOT_RUN)))
                 continue
             over = interval(differences)
             row.append(Entry(over.mean, low=over.low, high=over.high))
