@@ -175,6 +175,9 @@ def compare(
     console = console or new_console()
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if comparison.settings_file is not None:
+        for method, words in comparison.efforts.items():
+            console.print(f"{method}: {words}", markup=False)
     plan = comparison.jobs()
     done, todo = split_done(plan)
     check_possible(todo)
@@ -392,7 +395,7 @@ def reproduce(
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
     from fedbench.reporting.paper import parts
-    from fedbench.runs.plan import plan, plugin_mistakes
+    from fedbench.runs.plan import efforts, plan, plugin_mistakes
     from fedbench.runs.pool import split_done
 
     root, results = None if data_root is None else Path(data_root), Path(results)
@@ -425,6 +428,7 @@ def reproduce(
         claims=answers(made, extra),
         extra_tables=extra.tables,
         extra_pictures=extra.pictures,
+        tuned=efforts(experiment),
         data_root=root,
         stopped=stopped,
         download=run,
