@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from fedbench.cli.console import DataRoot, err, out
+from fedbench.cli.console import DataRoot, err, out, path
 from fedbench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ Number = TypeVar("Number", int, float)
 
 @commands.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
-    to: Annotated[Path, typer.Option("--out", help="Folder of the report: see its index.html.")] = Path("reports"),
+    results: Annotated[Path, typer.Argument(parser=path, metavar="PATH", help="Folder of the results.")] = Path(
+        "results"
+    ),
+    to: Annotated[
+        Path, typer.Option("--out", parser=path, metavar="PATH", help="Folder of the report: see its index.html.")
+    ] = Path("reports"),
     reference: Annotated[
         str | None, typer.Option(help="Method that others are compared with. Default: each setting's best.")
     ] = None,

@@ -155,6 +155,13 @@ class Experiment(_Part):
     columns: Annotated[list[Column], Field(description="settings: [[columns]]")] = []
     presets: Annotated[dict[Name, Length], Field(description="how long: [presets.smoke], [presets.laptop], ...")]
     settings: Annotated[Settings, Field(description="hyperparameters, as in fedavg.local.lr = 0.01")] = {}
+    settings_file: Annotated[
+        str | None,
+        Field(
+            description="hyperparameters that `fedbench tune` wrote, at or below this file; `settings` go before",
+            pattern=r"^([A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+\.toml$",
+        ),
+    ] = None
     sources: Annotated[dict[Name, Source], Field(description="of published values: [sources.NAME]")] = {}
     published: Annotated[
         dict[Name, dict[Name, Published]], Field(description="published values: [published.COLUMN] METHOD = { ... }")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,9 +143,20 @@ def _history(result: Result) -> dict[str, Floats]:
     return history
 
 
+@cache
+def title_in_code(method: str) -> str | None:
+    """The title that a built-in method's source gives it, read without importing it; None for other methods."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        found = importlib.util.find_spec(f"fedbench.methods.{method.replace('-', '_')}")
+        for node in ast.walk(ast.parse(Path(str(found and found.origin)).read_text())):
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["title"]:
+                return str(ast.literal_eval(node.value))
+    return None
+
+
 def read(path: Path) -> Run:
-    """The run stored at `path`. Raises BadInput for a file that is no complete result."""
-    return run_of(storage.read(path), path)
+    """The run stored at `path`. Raises BadInput for a file that is no complete result, or lies in another's place."""
+    return run_of(storage.read_in_place(path), path)
 
 
 def run_of(result: Result, path: Path) -> Run:
@@ -151,7 +165,7 @@ def run_of(result: Result, path: Path) -> Run:
     return Run(
         spec=result.spec,
         path=path,
-        title=result.title,
+        title=title_in_code(result.spec.method) or result.title,
         code=result.code,
         dataset_code=result.dataset_code,
         partition=result.partition,
@@ -181,7 +195,7 @@ def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Seque
     uncut: list[Failure] = []
     for path in paths:
         try:
-            result = storage.read(path)
+            result = storage.read_in_place(path)
         except BadInput as error:
             left_out.append(str(error))
             continue

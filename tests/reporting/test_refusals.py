@@ -83,7 +83,7 @@ def test_damaged_and_foreign_files_are_named_and_left_out(results: Path, tmp_pat
     made = report(results, tmp_path / "out", figures=0)
     assert made.status == 1
     text = "\n".join(made.warnings)
-    for name in (victim.name, "foreign.json", "half.json", "second copy"):
+    for name in (victim.name, "foreign.json", "half.json", "copy.json"):
         assert name in text
     assert len(made.warnings) == 4
     assert len(made.runs) == 14

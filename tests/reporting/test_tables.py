@@ -197,6 +197,7 @@ def test_targets_are_priced_in_visits_traffic_and_time(results: Path) -> None:
     expected = [
         run.history["visits"][np.flatnonzero(run.history["accuracy"] >= 60)[0]] for run in setting.cells["pFedHN"].runs
     ]
+    assert visits is not None
     assert visits == pytest.approx(np.mean(expected))
     assert megabytes == pytest.approx(visits * 2 * 484728 / 1e6)
     assert seconds == pytest.approx(0.02 * visits + 0.1)
@@ -208,16 +209,20 @@ def test_effort_before_scoring_is_shown(tmp_path: Path, make: Maker) -> None:
     """50 steps of fine-tuning for each of 20 clients when chosen; 50 gradients a visit. Older files say nothing."""
     result = make("fedavg-ft")
     best = result.best.model_copy(update={"personalize_gradients": 50 * 20})
-    result = result.model_copy(update={"best": best})
+    history = [
+        row.model_copy(update={"personalize_gradients": 50 * 20}) if row.visits == best.visits else row
+        for row in result.history
+    ]
+    result = result.model_copy(update={"best": best, "history": history})
     put(tmp_path, result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
     put(tmp_path, make("local", modern=False))
     table = effort(by_setting(collect(tmp_path).runs)[0])
     labels = [column.label for column in table.columns]
     rows = dict(table.rows)
     place = labels.index("gradients to personalize a client")
-    assert rows["fedavg-ft"][place].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / visit")].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / run")].value == 50_000
+    assert rows["FedAvg-FT"][place].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / visit")].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / run")].value == 50_000
     assert str(rows["Local"][place].gap) == "not recorded"
 
 
