@@ -26,6 +26,7 @@ from fedbench.reporting.settings import SettingResults
 
 WIDTH = 3.25  # inches: a column of print
 DPI = 200
+NAME = 28  # letters of a name beside a curve
 CONTRAST = 4.5  # of letters on white, as WCAG asks for
 LOOK: dict[Any, Any] = {
     "font.size": 8,
@@ -74,6 +75,11 @@ def readable(color: str) -> str:
     while contrast(to_hex(tuple(shade))) < CONTRAST:
         shade = shade * 0.97
     return to_hex(tuple(shade))
+
+
+def short_name(title: str) -> str:
+    """A method's name as figures have room for it: of a long one the beginning and the end, where variants differ."""
+    return title if len(title) <= NAME else f"{title[: NAME // 2 - 1].rstrip()}\u2026{title[-NAME // 2 :].lstrip()}"
 
 
 @dataclass(frozen=True)
