@@ -23,10 +23,11 @@ __all__ = [
     "report",
     "reproduce",
     "run",
+    "tune",
 ]
 
 if TYPE_CHECKING:
-    from fedbench.api import Scores, Stopped, report, reproduce, run
+    from fedbench.api import Scores, Stopped, report, reproduce, run, tune
     from fedbench.dataset import Dataset
     from fedbench.errors import BadInput
     from fedbench.method import Method
@@ -65,6 +66,7 @@ HOMES = {
     "report": "fedbench.api",
     "reproduce": "fedbench.api",
     "run": "fedbench.api",
+    "tune": "fedbench.api",
 }
 
 
