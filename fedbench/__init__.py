@@ -19,6 +19,7 @@ __all__ = [
     "Report",
     "Scores",
     "Stopped",
+    "load_models",
     "load_results",
     "report",
     "reproduce",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fedbench.errors import BadInput
     from fedbench.method import Method
     from fedbench.reporting import Report
+    from fedbench.runs.kept import load_models
     from fedbench.storage import load_results
 
 
@@ -62,6 +64,7 @@ HOMES = {
     "Scores": "fedbench.api",
     "Stopped": "fedbench.api",
     "check": "fedbench.check",
+    "load_models": "fedbench.runs.kept",
     "load_results": "fedbench.storage",
     "report": "fedbench.api",
     "reproduce": "fedbench.api",

@@ -6,13 +6,14 @@ report needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbench.errors import BadInput
 from fedbench.runs.console import new_console, rendered
+from fedbench.storage.given import given_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fedbench.runs.comparison import Comparison
     from fedbench.runs.job import Job, Outcome
     from fedbench.runs.tuning import Tuned
+    from fedbench.runs.workers import Workers
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +103,8 @@ def run(
     keep_models: bool = False,
     keep_state: bool = False,
     jobs: int | None = None,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     results: str | Path = "results",
@@ -110,10 +114,11 @@ def run(
     """Train `methods` on one data set at equal effort and compare them; what is stored in `results` is not run again.
 
     `methods` are names, files or classes; `seeds` is a count or a list; `settings` are hyperparameters by
-    "METHOD.FIELD"; `jobs` is the number of runs at a time, by default one a core. None stands for the data set's or the
-    preset's own choice. Classes that were defined in a notebook or script are run one at a time, in this process. A run
-    that fails is a gap in the table and in `failures`, and does not disturb the others. Raises BadInput for what cannot
-    be run, before anything runs, and Stopped after Ctrl-C.
+    "METHOD.FIELD"; `jobs` is the number of runs at a time, by default one a core, of which `jobs_per_gpu` may share a
+    GPU. `scheduler` is the address of a Dask scheduler, or the file that it wrote: its workers make the runs. None
+    stands for the data set's or the preset's own choice. Classes that were defined in a notebook or script are run one
+    at a time, in this process. A run that fails is a gap in the table and in `failures`, and does not disturb the
+    others. Raises BadInput for what cannot be run, before anything runs, and Stopped after Ctrl-C.
     """
     console = console or new_console()
     announce(methods, dataset, console)
@@ -137,12 +142,15 @@ def run(
             keep_models=keep_models,
             keep_state=keep_state,
             device=device,
-            data_root=None if data_root is None else Path(data_root),
-            results=Path(results),
+            data_root=None if data_root is None else given_path(data_root, "data_root"),
+            results=given_path(results, "results"),
             checkpoint_every=checkpoint_every,
+            remote=scheduler is not None,
         ),
         jobs,
         console,
+        jobs_per_gpu=jobs_per_gpu,
+        scheduler=scheduler,
     )
 
 
@@ -153,24 +161,42 @@ def announce(methods: object, dataset: object, console: Console) -> None:
     console.print(f"planning: {', '.join(words)} on {getattr(dataset, '__name__', dataset)}", markup=False)
 
 
-def compare(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> Scores:
-    """Run what is missing of `comparison`, `jobs` runs at a time. Raises BadInput and Stopped as `run` does."""
+def compare(
+    comparison: Comparison,
+    jobs: int | None = None,
+    console: Console | None = None,
+    *,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
+) -> Scores:
+    """Run what is missing of `comparison`, `jobs` runs at a time. Arguments and errors are as in `run`."""
+    from fedbench.runs.comparison import check_possible
+    from fedbench.runs.pool import split_done
+
     console = console or new_console()
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if comparison.settings_file is not None:
+        for method, words in comparison.efforts.items():
+            console.print(f"{method}: {words}", markup=False)
     plan = comparison.jobs()
-    scores = Scores(plan, _execute(plan, jobs, console))
+    done, todo = split_done(plan)
+    check_possible(todo)
+    workers = _workers(todo, jobs, jobs_per_gpu, scheduler)
+    scores = Scores(plan, _execute(done, todo, workers, console))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
 
 
-def dry_run(comparison: Comparison, jobs: int | None = None, console: Console | None = None) -> None:
+def dry_run(
+    comparison: Comparison, jobs: int | None = None, console: Console | None = None, *, scheduler: str | None = None
+) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.estimate import show_plan
 
     plan = comparison.jobs()
-    show_plan(plan, _processes(plan, jobs), console or new_console())
+    show_plan(plan, _at_once(plan, jobs, scheduler), console or new_console())
 
 
 def _processes(plan: Sequence[Job], jobs: int | None) -> int:
@@ -191,27 +217,43 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
-def _execute(plan: Sequence[Job], jobs: int | None, console: Console, check: bool = True) -> list[Outcome]:
-    """Run what is missing of `plan`, with progress on `console`.
+def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
+    """Where the runs of `todo` are made. Raises BadInput for a plug-in that only this process knows."""
+    from fedbench.plugins.finding import GIVEN
+    from fedbench.runs.workers import Workers
 
-    `check` first makes the partitions and networks of what is missing, so that nothing runs where one is impossible.
-    """
-    from fedbench.runs import pool
-    from fedbench.runs.comparison import check_possible, check_writable
+    here = _processes(todo, None if scheduler else jobs)
+    if scheduler and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):
+        raise BadInput("a plug-in was defined in a notebook or script, and no other machine has it: write it to a file")
+    return Workers(jobs=jobs if scheduler else here, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
+
+
+def _at_once(jobs: Sequence[Job], at_most: int | None, scheduler: str | None) -> int:
+    """How many of `jobs` are made at a time."""
+    if scheduler is None:
+        return _processes(jobs, at_most)
+    from fedbench.runs.cluster import count_workers
+
+    return min(at_most or len(jobs), max(1, count_workers(scheduler)), max(1, len(jobs)))
+
+
+def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console: Console) -> list[Outcome]:
+    """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
+    from fedbench.runs.comparison import check_writable
     from fedbench.runs.display import Display
     from fedbench.runs.estimate import beginnings, stored_rates
 
-    done, todo = pool.split_done(plan)
-    processes = _processes(todo, jobs)
-    if check:
-        check_possible(todo)
     if todo:
-        check_writable(todo[0].results)
-    rates = stored_rates(todo)
-    for sentence in [_planned(plan, todo, processes, rates), *beginnings(done, todo)]:
+        check_writable(todo[0].results, todo)
+    at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
+    for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
         console.print(sentence, markup=False, soft_wrap=True)
-    with Display(todo, console, processes, rates) as display:
-        return pool.spread(todo, display.progress, display.outcome, at_most=processes)
+    with Display(todo, console, at_once, rates) as display:
+        return workers.run(todo, display.progress, display.outcome, _warn(console))
+
+
+def _warn(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(f"warning: {text}", markup=False, soft_wrap=True)
 
 
 def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
@@ -247,6 +289,8 @@ def tune(
     network: str | None = None,
     evaluate_every: int = 50,
     jobs: int | None = None,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     results: str | Path = "results",
@@ -277,13 +321,14 @@ def tune(
         evaluate_every=evaluate_every,
         settings=settings or {},
         device=device,
-        data_root=None if data_root is None else Path(data_root),
-        results=Path(results),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+        results=given_path(results, "results"),
+        remote=scheduler is not None,
     )
     check_writable(comparison.results)
     rungs = Rungs.of(trials, visits, evaluate_every)
-    processes = _processes(comparison.jobs(), jobs)
-    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, processes=processes)
+    workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
+    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, workers=workers, say=_warn(console))
     check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()[:1]])
     shown: list[Display] = []
 
@@ -292,7 +337,7 @@ def tune(
             display.__exit__(None, None, None)
         size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
         console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
-        shown[:] = [Display(todo, console, processes)]
+        shown[:] = [Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler))]
         shown[0].__enter__()
 
     def progress(notes: dict[str, Note]) -> None:
@@ -334,6 +379,8 @@ def reproduce(
     data_root: str | Path | None = None,
     results: str | Path = "results",
     out: str | Path = "reports",
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
     device: str = "auto",
     run: bool = True,
     console: Console | None = None,
@@ -346,19 +393,45 @@ def reproduce(
     at all.
     """
     from fedbench.experiments.schema import load
+    from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
-    from fedbench.runs.plan import plan
+    from fedbench.reporting.paper import parts
+    from fedbench.runs.plan import efforts, plan, plugin_mistakes
+    from fedbench.runs.pool import split_done
 
-    root, results = None if data_root is None else Path(data_root), Path(results)
-    made = plan(load(name), preset, data_root=root, results=results, device=device, check_data=run)
+    root = None if data_root is None else given_path(data_root, "data_root")
+    results, out = given_path(results, "results"), given_path(out, "out")
+    experiment = load(name, plugin_mistakes)
+    made = plan(
+        experiment,
+        preset,
+        data_root=root,
+        results=results,
+        device=device,
+        check_data=run,
+        remote=scheduler is not None,
+    )
     everything = made.all_jobs
-    if not everything:
-        raise BadInput(f"no run of {name} is possible: {'; '.join(dict.fromkeys(made.gaps.values()))}")
+    if not everything and experiment.columns:
+        raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
-    if run:
+    if run and everything:
         console = console or new_console()
         console.print(f"{made.experiment.title}, preset {preset}", markup=False)
-        outcomes = _execute(everything, jobs, console, check=False)
+        done, todo = split_done(everything)
+        outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
-    return experiment_report(made, results, Path(out), data_root=root, stopped=stopped, download=run)
+    extra = parts(made, data_root=root, download=run)
+    return experiment_report(
+        made,
+        results,
+        out,
+        claims=answers(made, extra),
+        extra_tables=extra.tables,
+        extra_pictures=extra.pictures,
+        tuned=efforts(experiment),
+        data_root=root,
+        stopped=stopped,
+        download=run,
+    )

@@ -12,32 +12,43 @@
 
 A method that departs from the contract knowingly says so, `deviations: ClassVar[dict[str, str]] = {SENTENCE: REASON}`.
 The check of that sentence must then fail: a declaration that has become untrue is an error as well.
+
+What the kit cannot know: whether the algorithm is that of its paper (a plain mean instead of a weighted one, a wrong
+sign that still learns), whether uploads give private data away, whether training diverges later or on other data, and
+what a plug-in does that wants to deceive.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from fedbench import plugins
-from fedbench.check.contract import CHECKS, Broken
-from fedbench.check.lab import Lab
+from fedbench.check.contract import CHECKS
+from fedbench.check.fresh import elsewhere
+from fedbench.check.process import generators_kept
+from fedbench.check.sentence import MESSAGES, Broken
+from fedbench.check.subject import Subject
+from fedbench.method import Method
 from fedbench.plugins import Plugin
 from fedbench.plugins.given import text_of
+from fedbench.runs.torch_settings import set_up_torch
 
 if TYPE_CHECKING:
     import pytest
 
-    from fedbench.method import Method
-
-__all__ = ["CheckResult", "Checks", "Lab", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
+__all__ = ["CheckResult", "Checks", "Subject", "each_check", "parametrize", "run_check", "run_checks", "sentences"]
 
 DECLARED = "declared deviations name a sentence of the contract and give a reason"
 
@@ -50,9 +61,13 @@ class CheckResult:
     status: Literal["holds", "fails", "declared"]
     expected: str
     seen: str
+    place: str = ""  # file and line of the plug-in, where a failure is known to come from there
+    follows: str = ""  # the sentence that failed before, and for the same reason as far as the kit can tell
+    error: str = ""  # the kind of error that was raised, if it was one
 
     def __str__(self) -> str:
-        return f"{self.status:<8}  {self.sentence}. Expected: {self.expected}. Seen: {self.seen}"
+        where = f" ({self.place})" if self.place else ""
+        return f"{self.status:<8}  {self.sentence}. Expected: {self.expected}. Seen: {self.seen}{where}"
 
 
 def sentences() -> list[str]:
@@ -60,30 +75,55 @@ def sentences() -> list[str]:
     return [*CHECKS, DECLARED]
 
 
-def run_check(lab: Lab, sentence: str) -> CheckResult:
-    """The check called `sentence` on the method of `lab`."""
-    declared: dict[str, str] = getattr(lab.plugin.cls, "deviations", {})
+def run_check(subject: Subject, sentence: str) -> CheckResult:
+    """The check called `sentence` on the method under test. The process is left as it was."""
+    declared: dict[str, str] = getattr(subject.plugin.cls, "deviations", {})
     if sentence == DECLARED:
         return _declarations(declared)
     check = CHECKS[sentence]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    place = error_name = ""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), generators_kept(), set_up_torch(torch.device("cpu")):
             warnings.simplefilter("ignore")  # vmap warns where it falls back to a loop
-            seen, broken = check.function(lab), False
+            seen, broken = check.function(subject), False
     except Broken as error:
-        seen, broken = str(error), True
-    except Exception as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
-        seen, broken = " ".join(f"{type(error).__name__}: {error}".split())[:500], True
-    finally:
-        torch.set_num_threads(threads)
+        seen, broken, place = str(error), True, _defined(subject.plugin.cls, error.function)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # whatever a plug-in does wrong is a finding, not a crash of the kit
+        seen, broken, place = " ".join(plugins.said(error).split())[:500], True, _raised(subject, error)
+        error_name = type(error).__name__
     if sentence not in declared:
-        return CheckResult(sentence, "fails" if broken else "holds", check.expected, seen)
+        return CheckResult(sentence, "fails" if broken else "holds", check.expected, seen, place, error=error_name)
     if broken:
-        return CheckResult(sentence, "declared", check.expected, f"{seen} ({declared[sentence]})")
+        return CheckResult(sentence, "declared", check.expected, f"{seen} ({declared[sentence]})", place)
     reason = f"declared as a deviation ({declared[sentence]}), and yet {seen}: take the declaration out"
     return CheckResult(sentence, "fails", check.expected, reason)
+
+
+def _raised(subject: Subject, error: BaseException) -> str:
+    """The innermost line of the plug-in, or of a class that it builds on, that an error came through."""
+    files = {_source(cls) for cls in subject.plugin.cls.__mro__} - {_source(Method), ""}
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{Path(lines[-1].filename).name}, line {lines[-1].lineno}" if lines else ""
+
+
+def _defined(cls: type[Any], function: str) -> str:
+    """Where the class defines a contract function; empty where it leaves it to the base class, or is in no file."""
+    owner = next((base for base in cls.__mro__ if function in vars(base)), None)
+    if owner is None or owner is Method:
+        return ""
+    try:
+        return f"{function} in {Path(_source(owner)).name}, line {inspect.getsourcelines(getattr(owner, function))[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
+def _source(cls: type[Any]) -> str:
+    try:
+        return inspect.getsourcefile(cls) or ""
+    except TypeError:
+        return ""
 
 
 def _declarations(declared: dict[str, str]) -> CheckResult:
@@ -94,10 +134,39 @@ def _declarations(declared: dict[str, str]) -> CheckResult:
 
 
 def each_check(plugin: Plugin) -> Iterator[CheckResult]:
-    """All checks on one method, one after the other; a few seconds to a minute together."""
-    lab = Lab(plugin)
+    """All checks on one method, one after the other, in less than a minute together.
+
+    Of failures that have one reason the first is to be told in full; the others name it in `follows`.
+    """
+    subject, failed = Subject(plugin), list[CheckResult]()
     for sentence in sentences():
-        yield run_check(lab, sentence)
+        result = run_check(subject, sentence)
+        if result.status == "fails":
+            result = dataclasses.replace(result, follows=_reason(result, failed))
+            failed.append(result)
+        yield result
+        if sentence == MESSAGES and result.status == "holds":
+            _begin_elsewhere(subject)
+
+
+def _begin_elsewhere(subject: Subject) -> None:
+    """Start the fresh processes early: they work while the other checks do."""
+    with warnings.catch_warnings(), generators_kept(), set_up_torch(torch.device("cpu")):
+        warnings.simplefilter("ignore")
+        try:
+            elsewhere(subject)
+        except Exception:
+            return  # the checks that follow will tell
+
+
+def _reason(result: CheckResult, failed: Sequence[CheckResult]) -> str:
+    """The sentence among `failed` that failed for the same reason as `result`: the same error, or what it rests on."""
+    needs = CHECKS[result.sentence].needs if result.sentence in CHECKS else ()
+    for before in failed:
+        same_error = result.error and (result.error, result.place) == (before.error, before.place)
+        if not before.follows and (same_error or before.sentence in needs):
+            return before.sentence
+    return ""
 
 
 def run_checks(plugin: Plugin) -> list[CheckResult]:
@@ -106,8 +175,8 @@ def run_checks(plugin: Plugin) -> list[CheckResult]:
 
 
 @lru_cache(maxsize=1)
-def _lab(method: str) -> Lab:
-    return Lab(plugins.find_method(method))
+def _subject(method: str) -> Subject:
+    return Subject(plugins.find_method(method))
 
 
 @dataclass(frozen=True)
@@ -119,16 +188,30 @@ class Case:
 
     def __call__(self) -> None:
         """Raise AssertionError where the check fails."""
-        result = run_check(_lab(self.method), self.sentence)
-        assert result.status != "fails", f"{self.sentence}\nexpected: {result.expected}\nseen: {result.seen}"
+        subject = _subject(self.method)
+        result = run_check(subject, self.sentence)
+        where = f" ({result.place})" if result.place else ""
+        assert result.status != "fails", f"{self.sentence}\nexpected: {result.expected}\nseen: {result.seen}{where}"
+        if self.sentence == MESSAGES:
+            _begin_elsewhere(subject)
 
 
 def parametrize(methods: Sequence[str]) -> pytest.MarkDecorator:
-    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`."""
+    """A decorator for a test function with the one argument `check`: one case for each check of each of `methods`.
+
+    They may be data sets, partitions and networks as well; a name is a method's where there is such a method.
+    """
     import pytest
 
-    cases = [Case(method, sentence) for method in methods for sentence in sentences()]
-    return pytest.mark.parametrize("check", cases, ids=[f"{case.method}: {case.sentence}" for case in cases])
+    from fedbench.check import kinds
+
+    cases: list[tuple[str, Case | kinds.Case]] = []
+    for text in methods:
+        for kind in ["method"] if text in plugins.names("method") else kinds.kinds_of(text):
+            found = [Case(text, sentence) for sentence in sentences()] if kind == "method" else kinds.cases(kind, text)
+            cases += [(text, case) for case in found]
+    names = [f"{text}: {case.sentence}" for text, case in cases]
+    return pytest.mark.parametrize("check", [case for _, case in cases], ids=names)
 
 
 class Checks(list[CheckResult]):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fedbench import __version__
-from fedbench.cli import experiments, housekeeping, partition, plugins, report, run, tune, verify
+from fedbench.cli import cluster, experiments, housekeeping, partition, plugins, report, run, tune, verify
 from fedbench.cli.console import err, out
 from fedbench.errors import BadInput
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     help="Compare personalized federated learning methods, with numbers that reproduce bit for bit.",
     epilog="Begin with [bold]fedbench run[/]: it needs no download and takes a few minutes.",
 )
-for group in (run, tune, experiments, report, verify, partition, plugins, housekeeping):
+for group in (run, tune, experiments, report, verify, partition, plugins, housekeeping, cluster):
     app.add_typer(group.commands)
 
 

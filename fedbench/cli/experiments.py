@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fedbench.cli import completion
-from fedbench.cli.console import DataRoot, Device, Results, out
-from fedbench.cli.plugins import list_app
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out, path
+from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
 from fedbench.errors import canonical
 
@@ -29,10 +29,16 @@ def reproduce(
         str, typer.Option(help="How long: smoke, laptop or paper.", autocompletion=completion.presets)
     ] = "laptop",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
-    to: Annotated[Path, typer.Option("--out", help="The report goes to OUT/NAME.")] = Path("reports"),
+    results: Annotated[
+        Path, typer.Option(parser=path, metavar="PATH", help="Folder of the results; none is made again.")
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The report goes to OUT/NAME.")] = Path(
+        "reports"
+    ),
     run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
 ) -> None:
     """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
@@ -43,6 +49,8 @@ def reproduce(
             name,
             preset=canonical(preset),
             jobs=jobs,
+            jobs_per_gpu=jobs_per_gpu,
+            scheduler=scheduler,
             device=device,
             data_root=data_root,
             results=results,
@@ -61,8 +69,14 @@ def list_experiments(
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.", autocompletion=completion.presets)] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
+    keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
 ) -> None:
     """Tables and figures that can be reproduced, how many of their runs are done, and the time for the others."""
+    if keys:
+        from fedbench.experiments.keys import documentation
+
+        out.print(documentation(), markup=False, soft_wrap=True)
+        return
     from rich.table import Table
 
     from fedbench.experiments.schema import names
@@ -80,3 +94,15 @@ def list_experiments(
         f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
     )
     out.print(table)
+
+
+@new_app.command("experiment")
+def new_experiment(
+    name: Annotated[str, typer.Argument(help="Its name, e.g. my-table.")],
+    folder: Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Where to write the file.")] = Path(),
+) -> None:
+    """Write a commented experiment file that runs on the digits as it stands."""
+    from fedbench.experiments.template import new_experiment as write
+
+    for written in write(name, folder):
+        out.print(f"written: {written}")

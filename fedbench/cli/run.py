@@ -9,7 +9,7 @@ import typer
 
 from fedbench.cli import completion
 from fedbench.cli.config import read_config, written
-from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import fitting
 
@@ -79,7 +79,13 @@ def run(
         typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
     ] = None,
     settings_file: Annotated[
-        Path | None, typer.Option("--settings", help="Hyperparameters that `fedbench tune` wrote; --set goes before.")
+        Path | None,
+        typer.Option(
+            "--settings",
+            parser=path,
+            metavar="PATH",
+            help="Hyperparameters that `fedbench tune` wrote; --set goes before.",
+        ),
     ] = None,
     novel_clients: Annotated[
         int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
@@ -90,22 +96,34 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
     ] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[
-        Path, typer.Option(help="Folder of the results; what is there already is not run again.")
+        Path,
+        typer.Option(
+            parser=path, metavar="PATH", help="Folder of the results; what is there already is not run again."
+        ),
     ] = Path("results"),
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run.")] = 120.0,
     config: Annotated[
         Path | None,
         typer.Option(
+            parser=path,
+            metavar="PATH",
             help="A TOML file of these options, e.g. methods = [...]; what is given beside it goes before.",
             callback=read_config,
             is_eager=True,
         ),
     ] = None,
     write_config: Annotated[
-        Path | None, typer.Option(help="Write these options, with every default spelt out, as a file for --config.")
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="PATH",
+            help="Write these options, with every default spelt out, as a file for --config.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and how long they would take; run none.")
@@ -143,14 +161,15 @@ def run(
         data_root=data_root,
         results=results,
         checkpoint_every=checkpoint_every,
+        remote=scheduler is not None,
     )
     if write_config is not None:
         _write(write_config, written(comparison, jobs))
     if dry_run:
-        api.dry_run(comparison, jobs, out)
+        api.dry_run(comparison, jobs, out, scheduler=scheduler)
         return
     try:
-        scores = api.compare(comparison, jobs, out)
+        scores = api.compare(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
     except api.Stopped as stopped:
         _show(stopped.scores)
         err.print(str(stopped).replace("call", "command"))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedbench.cli import completion
-from fedbench.cli.console import DataRoot, Device, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.cli.run import assignments
 
 commands = typer.Typer()
@@ -47,12 +47,17 @@ def tune(
     network: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Visits between two looks at the validation rows.")] = 50,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Trials are kept in RESULTS/tuning, apart from all tables.")] = Path(
-        "results"
+    results: Annotated[
+        Path,
+        typer.Option(parser=path, metavar="PATH", help="Trials are kept in RESULTS/tuning, apart from all tables."),
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The settings file to write.")] = Path(
+        "tuned.toml"
     ),
-    to: Annotated[Path, typer.Option("--out", help="The settings file to write.")] = Path("tuned.toml"),
 ) -> None:
     """Tune methods with equal effort: the same number of trials and visits for each, by validation alone.
 
@@ -75,6 +80,8 @@ def tune(
             network=network,
             evaluate_every=evaluate_every,
             jobs=jobs,
+            jobs_per_gpu=jobs_per_gpu,
+            scheduler=scheduler,
             device=device,
             data_root=data_root,
             results=results,

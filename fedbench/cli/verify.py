@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, out
+from fedbench.cli.console import DataRoot, Results, out
 
 commands = typer.Typer()
 
@@ -18,7 +18,7 @@ def verify(
     method: Annotated[str | None, typer.Option(help="The method's file, where it is not found by name.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data set's file, where it is not found by name.")] = None,
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder in which an identity is looked for.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Run a stored result again: are the numbers equal, bit for bit, or where do they first differ?"""
     from fedbench.runs.verify import verify as run_again

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from fedbench.errors import BadInput, canonical, unknown_name
+from fedbench.experiments.rules import Rule, parse_rule, resolve
 from fedbench.storage.spec import Name
 
 FOLDER = Path(__file__).parent
@@ -36,6 +37,9 @@ def _flat(settings: object, prefix: str = "") -> object:
 Percent = Annotated[float, Field(ge=0, le=100)]
 Scalar = bool | int | float | str
 Settings = Annotated[dict[str, Scalar], BeforeValidator(_flat)]  # "method.field" -> value
+# a plug-in by name, or its file, which lies beside the experiment's
+Plugin = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*|(\./)?[A-Za-z0-9_-]+\.py)$", max_length=80)]
+Where = tuple[str | int, ...]  # the place of a key
 
 
 class _Part(BaseModel):
@@ -45,67 +49,124 @@ class _Part(BaseModel):
 class Source(_Part):
     """Where published values were found, and how sure they are."""
 
-    text: str
-    certainty: Certainty
+    text: Annotated[str, Field(description="where, so that a reader can look it up")]
+    certainty: Annotated[Certainty, Field(description="how sure the values are")]
 
 
 class Published(_Part):
     """A published cell in percent: a mean from a source, or the reason why there is none."""
 
-    mean: Percent | None = None
-    std: Percent | None = None
-    source: str | None = None
-    absent: str = ""
+    mean: Annotated[Percent | None, Field(description="the published mean in %")] = None
+    std: Annotated[Percent | None, Field(description="the published standard deviation over seeds")] = None
+    source: Annotated[str | None, Field(description="the name of a [sources.NAME]")] = None
+    absent: Annotated[str, Field(description="why there is no value; instead of a mean")] = ""
     certainty: Certainty = "remembered"  # of the source; filled in when the file has been read
     origin: str = ""  # the source's text; filled in likewise
+
+
+class Claim(_Part):
+    """What the paper says of the experiment, and a rule that the results decide."""
+
+    text: Annotated[str, Field(description="the claim in one sentence, in your own words")]
+    where: Annotated[str, Field(description="where the paper says it")]
+    certainty: Annotated[Certainty, Field(description="how sure it is that the paper says it")]
+    rule: Annotated[str, Field(description="what must be true of the cells; see RULES")]
+
+    @property
+    def parsed(self) -> Rule:
+        """The rule as data."""
+        return parse_rule(self.rule)
 
 
 class Column(_Part):
     """One setting: a column of the table."""
 
-    name: Name
-    label: str
-    dataset: Name
-    clients: Annotated[int, Field(ge=1)]
-    partition: str | None = None
-    network: str | None = None
-    novel_clients: Annotated[int, Field(ge=0)] = 0
-    adapt_visits: Annotated[int, Field(ge=0)] | None = None
-    settings: Settings = {}  # in this column only; over the experiment's
-    not_applicable: dict[str, str] = {}  # method -> why there is no such cell
+    name: Annotated[Name, Field(description="lower-case letters, digits and hyphens; rules and presets call it so")]
+    label: Annotated[str, Field(description="what readers see")]
+    dataset: Annotated[Plugin, Field(description="a name, or a file beside this one")]
+    clients: Annotated[int, Field(ge=1, description="all clients, those unseen in training among them")]
+    partition: Annotated[
+        str | None, Field(description="who holds what, as in `fedbench run`; default: the data set's own")
+    ] = None
+    network: Annotated[
+        str | list[str] | None,
+        Field(description='one network, "lenet-8*25,lenet*25" or a list of such parts; default: the data set\'s own'),
+    ] = None
+    visits: Annotated[
+        int | None, Field(ge=1, description="client visits of a run, instead of the preset's; a longer run answers it")
+    ] = None
+    novel_clients: Annotated[int, Field(ge=0, description="the last ones, held out of training; they join then")] = 0
+    adapt_visits: Annotated[
+        int | None, Field(ge=0, description="visits to each client that was held out; default 20")
+    ] = None
+    x: Annotated[
+        float | None, Field(description="where the column stands on the axis that `axis` names, in sweeps and rules")
+    ] = None
+    settings: Annotated[Settings, Field(description="hyperparameters in this column only; over the experiment's")] = {}
+    not_applicable: Annotated[dict[str, str], Field(description="method -> why it has no cell here")] = {}
+
+    @property
+    def networks(self) -> str | None:
+        """The networks as one text."""
+        return ",".join(self.network) if isinstance(self.network, list) else self.network
 
 
 class Length(_Part):
-    """A preset: how long the runs are, and which columns are run."""
+    """A preset: how long the runs are, and which columns and methods are run."""
 
-    visits: Annotated[int, Field(ge=1)]
-    seeds: Annotated[int, Field(ge=1, le=100)]
-    evaluate_every: Annotated[int, Field(ge=1)]
-    columns: list[Name] | None = None
+    visits: Annotated[int, Field(ge=1, description="client visits of a run")] = 1000
+    seeds: Annotated[int, Field(ge=1, le=100, description="the first so many seeds")]
+    evaluate_every: Annotated[
+        int,
+        Field(ge=1, description="visits between two evaluations; keep one grid, so that long runs answer for short"),
+    ] = 50
+    columns: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
+    methods: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
 
 
 Show = Literal["grid", "measures", "differences", "communication"]
 Draw = Literal["visits", "megabytes", "seconds", "front", "clients", "unseen"]
-Method = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*|(\./)?[A-Za-z0-9_-]+\.py)$", max_length=80)]
+Extra = Literal[
+    "sweep", "sizes", "distance", "extractors", "embeddings", "local-steps", "linear-theory"
+]  # parts of a report that one experiment of the paper has: fedbench/reporting/paper
 
 
 class Experiment(_Part):
     """What an experiment file says."""
 
-    title: str
-    paper: str
-    caption: str
-    metric: Literal["pooled", "client-mean"]
-    tables: Annotated[list[Show], Field(min_length=1)]
-    figures: list[Draw] = []
-    target: Percent | None = None  # accuracy whose price in bytes the communication table gives
-    reference: Name | None = None  # the method that the others are compared with; None: the best
-    methods: Annotated[list[Method], Field(min_length=1)]
-    columns: Annotated[list[Column], Field(min_length=1)]
-    presets: dict[Name, Length]
-    settings: Settings = {}
-    sources: dict[Name, Source] = {}
-    published: dict[Name, dict[Name, Published]] = {}  # column -> method -> value
+    title: Annotated[str, Field(description="a few words")]
+    paper: Annotated[str, Field(description="the paper, and its table or figure")]
+    caption: Annotated[str, Field(description="what is shown; what is known, inferred and unknown of the original")]
+    metric: Annotated[
+        Literal["pooled", "client-mean"], Field(description="accuracy over all samples, or the mean over clients")
+    ]
+    tables: Annotated[list[Show], Field(description="the common tables")] = []
+    figures: Annotated[list[Draw], Field(description="the common figures")] = []
+    extras: Annotated[list[Extra], Field(description="tables and figures of the paper that need more than scores")] = []
+    axis: Annotated[Name | None, Field(description="what the columns' `x` is, e.g. k; rules then know k=5")] = None
+    keep_models: Annotated[bool, Field(description="runs store the personal models of the chosen round")] = False
+    target: Annotated[
+        Percent | None, Field(description="accuracy in % whose price in bytes the communication table gives")
+    ] = None
+    reference: Annotated[
+        Name | None, Field(description="the method that others are compared with; default: the best")
+    ] = None
+    methods: Annotated[list[Plugin], Field(description="rows: names, or files beside this one")] = []
+    columns: Annotated[list[Column], Field(description="settings: [[columns]]")] = []
+    presets: Annotated[dict[Name, Length], Field(description="how long: [presets.smoke], [presets.laptop], ...")]
+    settings: Annotated[Settings, Field(description="hyperparameters, as in fedavg.local.lr = 0.01")] = {}
+    settings_file: Annotated[
+        str | None,
+        Field(
+            description="hyperparameters that `fedbench tune` wrote, at or below this file; `settings` go before",
+            pattern=r"^([A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+\.toml$",
+        ),
+    ] = None
+    sources: Annotated[dict[Name, Source], Field(description="of published values: [sources.NAME]")] = {}
+    published: Annotated[
+        dict[Name, dict[Name, Published]], Field(description="published values: [published.COLUMN] METHOD = { ... }")
+    ] = {}
+    claims: Annotated[list[Claim], Field(description="what the paper says of it: [[claims]]")] = []
 
     _path: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
@@ -116,9 +177,14 @@ class Experiment(_Part):
         return canonical(self._path.stem)
 
     @property
+    def folder(self) -> Path:
+        """Where plug-in files that the experiment names lie."""
+        return self._path.resolve().parent
+
+    @property
     def method_names(self) -> list[str]:
         """Methods by name; one that is a file is named by its stem."""
-        return [canonical(Path(method).stem) if method.endswith(".py") else method for method in self.methods]
+        return [plugin_name(method) for method in self.methods]
 
     def length(self, preset: str) -> Length:
         """One preset. Raises BadInput for an unknown one."""
@@ -131,9 +197,26 @@ class Experiment(_Part):
         names = self.length(preset).columns
         return [column for column in self.columns if names is None or column.name in names]
 
-    def mistake(self, where: Sequence[str | int], message: str) -> BadInput:
-        """The error for a mistake at the key `where`."""
-        return BadInput(f"{self._path}, line {line_of(self._text, where)}: {message}")
+    def chosen_methods(self, preset: str) -> list[str]:
+        """The names of the methods of a preset."""
+        names = self.length(preset).methods
+        return [name for name in self.method_names if names is None or name in names]
+
+    def visits(self, column: Column, preset: str) -> int:
+        """The client visits of a run in `column`."""
+        return column.visits or self.length(preset).visits
+
+
+class Mistake(NamedTuple):
+    """Something wrong with a file: where, and a sentence with the remedy."""
+
+    where: Where
+    text: str
+
+
+def plugin_name(text: str) -> str:
+    """The name of the plug-in that `text` names or is the file of."""
+    return canonical(Path(text).stem) if text.endswith(".py") else text
 
 
 # ---------------------------------------------------------------- reading
@@ -144,10 +227,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load(name: str) -> Experiment:
+def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = None) -> Experiment:
     """The experiment called `name`, or in the file `name` (which ends in .toml).
 
-    Raises BadInput with the line of a mistake and what would be right.
+    `also` looks for further mistakes, such as names of plug-ins, which need torch. Raises BadInput with all mistakes,
+    each with its line and what would be right.
     """
     if name.endswith(".toml"):
         path = Path(name).expanduser()
@@ -164,48 +248,132 @@ def load(name: str) -> Experiment:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", canonical(path.stem)):
         raise BadInput(f"the file name {path.name} names the report too: use letters, digits and hyphens only")
     try:
-        experiment = Experiment.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
         raise BadInput(f"{path}, line {number}: this is not TOML: {error}") from None
-    except ValidationError as error:
-        raise BadInput(_explain(path, text, error)) from None
-    experiment._path, experiment._text = path, text
-    _check(experiment)
+    experiment, found = _read(document)
+    if experiment is not None:
+        experiment._path, experiment._text = path, text
+        found += _check(experiment)
+        found += also(experiment) if also else ()
+    # what follows from a mistake is none of its own: a part that cannot be read has been replaced by a sound one
+    if found:
+        raise mistakes(path, text, found)
+    assert experiment is not None
     return _with_sources(experiment)
 
 
-def _explain(path: Path, text: str, error: ValidationError) -> str:
-    # a key that is not known is the likelier cause where another one is missing
-    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    where = problem["loc"]
+def mistakes(path: Path, text: str, found: Sequence[Mistake]) -> BadInput:
+    """The error for all mistakes of a file, in the order of their lines."""
+    lines = sorted({(line_of(text, mistake.where), mistake.text) for mistake in found})
+    if len(lines) == 1:
+        return BadInput(f"{path}, line {lines[0][0]}: {lines[0][1]}")
+    return BadInput("\n".join([f"{path} has {len(lines)} mistakes:", *(f"  line {n}: {what}" for n, what in lines)]))
+
+
+def _read(document: dict[str, Any]) -> tuple[Experiment | None, list[Mistake]]:
+    """The experiment that a TOML document describes, and what is wrong with the form of it.
+
+    Parts that are wrong are replaced, so that the others can be looked at too; None where that is not possible.
+    """
+    found: list[Mistake] = []
+    for _ in range(3):  # what is below a part that was wrong altogether shows in the next pass
+        try:
+            return Experiment.model_validate(document), found
+        except ValidationError as error:
+            problems = error.errors()
+        known = {mistake.where for mistake in found}
+        found += [mistake for problem in problems if (mistake := _explain(document, problem)).where not in known]
+        document = _mended(document, [problem["loc"] for problem in problems])
+    return None, found
+
+
+def _explain(document: dict[str, Any], problem: Any) -> Mistake:
+    where: Where = tuple(problem["loc"])
+    if "settings" in where:
+        where = where[: where.index("settings") + 2]  # without the types that were tried
+    elif where[0] == "columns" and "network" in where:
+        where = where[:3]
     key = ".".join(map(str, where))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(where)
-        hint = str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}"
-    elif problem["type"] == "missing":
-        hint = f"the key {key} is missing"
-    elif "settings" in where:
-        where = where[: where.index("settings") + 2]  # without the types that were tried
-        hint = f"{'.'.join(map(str, where))} = {problem['input']!r}: give a number, a text, true or false"
-    elif problem["type"] == "string_pattern_mismatch":
+        return Mistake(where, str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}")
+    if problem["type"] == "missing":
+        return Mistake(where, f"the key {key} is missing")
+    if "settings" in where:
+        return Mistake(where, f"{key} = {problem['input']!r}: give a number, a text, true or false")
+    if problem["type"] == "string_pattern_mismatch":
         hint = f"{key} = {problem['input']!r}: names are lower-case letters, digits and hyphens, such as pfedhn-pc"
-        hint += ", or a method's file beside this one, such as own.py" if where[0] == "methods" else ""
-    else:
-        hint = f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-    return f"{path}, line {line_of(text, where)}: {hint}"
+        kind = "method" if where[0] == "methods" else "data set" if where[-1] == "dataset" else ""
+        return Mistake(where, f"{hint}, or a {kind}'s file beside this one, such as own.py" if kind else hint)
+    message = str(problem["msg"])
+    return Mistake(where, f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+
+
+UNREAD = "unread"  # the name of a part that cannot be read: nothing is said about what refers to it
+SOUND: dict[str, Any] = {  # what stands for a part that cannot be read
+    "columns": {"name": "unread", "label": "", "dataset": "digits", "clients": 10},
+    "presets": {"seeds": 1},
+    "sources": {"text": "", "certainty": "remembered"},
+    "published": {"absent": "unread"},
+    "claims": {"text": "", "where": "", "certainty": "remembered", "rule": UNREAD},
+    "title": "",
+    "paper": "",
+    "caption": "",
+}
+
+
+def _mended(document: dict[str, Any], places: Sequence[tuple[str | int, ...]]) -> dict[str, Any]:
+    """`document` with sound parts in `places`: a column, a preset, a published value, ... as a whole."""
+    mended = dict(document)
+    for place in places:
+        key = str(place[0])
+        depth = 3 if key == "published" else 2
+        if key not in Experiment.model_fields:
+            mended.pop(key, None)
+            continue
+        inner: Any = mended.get(key)
+        if len(place) < depth or not isinstance(inner, (dict, list)) or key not in ("settings", "methods", *SOUND):
+            mended.pop(key, None)
+            if key in ("title", "paper", "caption"):
+                mended[key] = SOUND[key]
+            elif key == "presets":
+                mended[key] = {UNREAD: SOUND[key]}
+            continue
+        mended[key] = inner = dict(inner) if isinstance(inner, dict) else list(inner)
+        if key == "published":
+            inner[place[1]] = inner = dict(inner[place[1]])
+        last = place[depth - 1]
+        if key == "settings":
+            mended[key] = {}
+        elif key == "methods":
+            inner[last] = UNREAD
+        elif key == "columns" and isinstance(inner[last], dict) and isinstance(inner[last].get("name"), str):
+            name = inner[last]["name"]
+            inner[last] = {**SOUND[key], "name": name if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) else UNREAD}
+        else:
+            inner[last] = SOUND[key]
+    return mended
+
+
+PARTS: dict[str, type[BaseModel]] = {
+    "columns": Column,
+    "presets": Length,
+    "sources": Source,
+    "published": Published,
+    "claims": Claim,
+}
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a part of a file may have."""
+    return [key for key in model.model_fields if key not in ("certainty", "origin") or model is not Published]
 
 
 def _known_keys(where: Sequence[str | int]) -> list[str]:
-    parts: dict[str, type[BaseModel]] = {
-        "columns": Column,
-        "presets": Length,
-        "sources": Source,
-        "published": Published,
-    }
-    model = parts.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
-    return [key for key in model.model_fields if key not in ("certainty", "origin") or model is not Published]
+    return keys_of(PARTS.get(str(where[0]), Experiment) if len(where) > 1 else Experiment)
 
 
 def line_of(text: str, where: Sequence[str | int]) -> int:
@@ -242,30 +410,49 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
     return line
 
 
-def _check(experiment: Experiment) -> None:
+def _check(experiment: Experiment) -> list[Mistake]:
     """What a schema cannot say: names that other parts of the file must know, and things that belong together."""
+    found: list[Mistake] = []
     columns = [column.name for column in experiment.columns]
     methods = experiment.method_names
     for key, given in (("columns", columns), ("methods", methods)):
         for index, name in enumerate(given):
-            if name in given[:index]:
-                raise experiment.mistake((key, index), f"{name!r} is there twice among the {key}: remove one")
+            if name in given[:index] and name != UNREAD:
+                found.append(Mistake((key, index), f"{name!r} is there twice among the {key}: remove one"))
+    if bool(columns) != bool(methods) or not (columns or experiment.extras):
+        missing = "columns" if methods else "methods"
+        found.append(Mistake((missing,), f"the key {missing} is missing: an experiment has methods and [[columns]]"))
     if not experiment.presets:
-        raise experiment.mistake(("presets",), "there is no preset: add [presets.laptop] with visits, seeds, ...")
+        found.append(Mistake(("presets",), "there is no preset: add [presets.laptop] with visits, seeds, ..."))
     for (where, kind, name), known in _references(experiment, columns, methods):
-        if name not in known:
-            raise experiment.mistake(where, str(unknown_name(kind, name, known)))
+        if name not in known and UNREAD not in known:
+            found.append(Mistake(where, str(unknown_name(kind, name, known))))
     for index, column in enumerate(experiment.columns):
         if column.adapt_visits is not None and not column.novel_clients:
             hint = "adapt_visits are visits to unseen clients: say how many with novel_clients"
-            raise experiment.mistake(("columns", index, "adapt_visits"), hint)
+            found.append(Mistake(("columns", index, "adapt_visits"), hint))
         if column.novel_clients >= column.clients:
             hint = f"{column.novel_clients} unseen clients of {column.clients} leave none to train on: ask for fewer"
-            raise experiment.mistake(("columns", index, "novel_clients"), hint)
+            found.append(Mistake(("columns", index, "novel_clients"), hint))
+        if column.x is not None and experiment.axis is None:
+            hint = 'x is a place on an axis that has no name: add axis = "NAME" to the experiment'
+            found.append(Mistake(("columns", index, "x"), hint))
     for name, cells in experiment.published.items():
         for method, cell in cells.items():
             if hint := _unsound(cell):
-                raise experiment.mistake(("published", name, method), hint)
+                found.append(Mistake(("published", name, method), hint))
+    return found + list(_check_claims(experiment, columns, methods))
+
+
+def _check_claims(experiment: Experiment, columns: list[str], methods: list[str]) -> Iterator[Mistake]:
+    """Rules that cannot be read, and names in them that are no cells."""
+    for index, claim in enumerate(experiment.claims):
+        if claim.rule == UNREAD or UNREAD in (*columns, *methods):
+            continue
+        try:
+            resolve(parse_rule(claim.rule), experiment)
+        except BadInput as error:
+            yield Mistake(("claims", index, "rule"), str(error))
 
 
 def _unsound(cell: Published) -> str:
@@ -281,17 +468,19 @@ def _unsound(cell: Published) -> str:
 
 def _references(
     experiment: Experiment, columns: list[str], methods: list[str]
-) -> Iterator[tuple[tuple[tuple[str | int, ...], str, str], Sequence[str]]]:
+) -> Iterator[tuple[tuple[Where, str, str], Sequence[str]]]:
     """Every name that refers to another part of the file: where it is, what it is, the name, and those known."""
     sources = list(experiment.sources)
     for preset, length in experiment.presets.items():
         for name in length.columns or ():
             yield (("presets", preset, "columns"), "column", name), columns
+        for name in length.methods or ():
+            yield (("presets", preset, "methods"), "method of this experiment", name), methods
     for index, column in enumerate(experiment.columns):
         for name in column.not_applicable:
             yield (("columns", index, "not_applicable"), "method of this experiment", name), methods
     for where, key, _ in all_settings(experiment):
-        yield (where, "method of this experiment", key.partition(".")[0]), methods
+        yield (where, "method of this experiment", key.partition(".")[0]), [*methods, "all"]
     if experiment.reference is not None:
         yield (("reference",), "method of this experiment", experiment.reference), methods
     for column_name, cells in experiment.published.items():
@@ -302,7 +491,7 @@ def _references(
                 yield (("published", column_name, method), "source", cell.source), sources
 
 
-def all_settings(experiment: Experiment) -> Iterator[tuple[tuple[str | int, ...], str, Scalar]]:
+def all_settings(experiment: Experiment) -> Iterator[tuple[Where, str, Scalar]]:
     """Every setting of a hyperparameter: where it is, "method.field", and the value."""
     for key, value in experiment.settings.items():
         yield ("settings", key), key, value

@@ -11,8 +11,8 @@ from fedbench.plugins.finding import (
     names,
     refresh,
 )
-from fedbench.plugins.guard import guarded, said, shown, trace
-from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters
+from fedbench.plugins.guard import guarded, place, said, shown, trace
+from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters, sane
 from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_file, partition_plugin
 
 __all__ = [
@@ -37,8 +37,10 @@ __all__ = [
     "parse_partition",
     "partition_file",
     "partition_plugin",
+    "place",
     "refresh",
     "said",
+    "sane",
     "shown",
     "trace",
 ]

@@ -123,6 +123,12 @@ def find(kind: str, text: str) -> Plugin:
     return _installed(kind, name)
 
 
+def known(kind: str, text: str) -> bool:
+    """Whether `text` is the name of a plug-in of a `kind`."""
+    name = canonical(text)
+    return name in names(kind) or (kind == "network" and name in ALIASES)
+
+
 def refresh() -> bool:
     """Forget the plug-ins that were found, where a file of one was edited since: they are read again. Whether one was.
 

@@ -33,22 +33,30 @@ class Hyperparameter:
     meaning: str
 
 
-def hyperparameters(cls: type[Any]) -> list[Hyperparameter]:
+def hyperparameters(cls: type[Any], *, required: bool = False) -> list[Hyperparameter]:
     """The hyperparameters of a method, nested groups flattened to dotted names, in the order they are declared.
 
-    Raises BadInput where one has no default, or an annotation or a default that cannot be read.
+    Raises BadInput where an annotation or a default cannot be read, and where there is no default; with `required`,
+    which is for the settings of a partition, the default is then None.
     """
     with guarded(cls.__name__, "has hyperparameters that cannot be read"):
+        if required:
+            nothing = {field.name: None for field in dataclasses.fields(cls) if _is_required(field)}
+            return list(_fields(cls, (), values=SimpleNamespace(**{**_defaults(cls), **nothing})))
         return list(_fields(cls, ()))
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    return {field.name: _default(cls, field) for field in dataclasses.fields(cls) if not _is_required(field)}
 
 
 def _fields(
     cls: type[Any], within: tuple[type[Any], ...], prefix: str = "", values: object = None
 ) -> Iterator[Hyperparameter]:
-    if cls in within:
-        raise BadInput(
-            f"the hyperparameters {prefix}* are a {cls.__name__} in a {cls.__name__}: nest no group in itself"
-        )
     hints = field_hints(cls)
     for field in dataclasses.fields(cls):
         if field.name == "task" and not within:
@@ -59,6 +67,9 @@ def _fields(
         default = _default(cls, field) if values is None else getattr(values, field.name)
         if dataclasses.is_dataclass(plain):
             assert isinstance(plain, type)
+            if plain in (*within, cls):
+                where = f"{name}.* are a {plain.__name__} in a {plain.__name__}{line_of(cls, field.name)}"
+                raise BadInput(f"the hyperparameters {where}: nest no group in itself")
             if not isinstance(default, plain):
                 given = f"{default!r:.100}{line_of(cls, field.name)}: write e.g. `{plain.__name__}()`"
                 raise BadInput(f"the default of the hyperparameters {name}.* must be a {plain.__name__}, not {given}")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +19,11 @@ from joblib import Parallel, cpu_count, delayed
 
 from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.storage import Failure, HistoryRow, Row, TestScores
+from fedbench.storage import Failure, Result, TestScores, measures
+from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import SEEDS, Spec
 
 Floats = npt.NDArray[np.float64]
-MEGABYTE = 1e6  # bytes
 MANY = 400  # files from which the work is spread over processes
 TOGETHER = 50  # files that a process is given at a time
 
@@ -29,27 +34,38 @@ class Scores:
 
     client: Floats  # [N]
     pooled: float  # over all their samples
+    samples: Floats  # [N], test rows of each client
 
     @staticmethod
     def of(scores: TestScores) -> Scores:
-        """From counts of correct rows."""
-        correct, total = np.array(scores.correct, dtype=float), np.array(scores.total, dtype=float)
-        return Scores(100 * correct / total, float(100 * correct.sum() / total.sum()))
+        """The scores that belong to counts of correct rows."""
+        client = 100 * np.array(measures.client_accuracies(scores))
+        return Scores(client, 100 * measures.pooled_accuracy(scores), np.array(scores.total, dtype=float))
 
     @property
     def client_mean(self) -> float:
         """The mean over clients."""
-        return float(self.client.mean())
+        return float(measures.client_mean(self.client.tolist()))
 
     @property
-    def worst_decile(self) -> float:
-        """The accuracy that one client in ten does not exceed (linear interpolation)."""
-        return float(np.quantile(self.client, 0.1))
+    def worst_tenth(self) -> float:
+        """The mean over the worst tenth of the clients, at least one."""
+        return float(measures.worst_tenth(self.client.tolist()))
 
     @property
-    def client_sd(self) -> float:
-        """The standard deviation over clients (ddof = 1; 0 for one client)."""
-        return float(self.client.std(ddof=1)) if len(self.client) > 1 else 0.0
+    def worst_client(self) -> float:
+        """The accuracy of the worst client."""
+        return float(measures.worst_client(self.client.tolist()))
+
+    @property
+    def client_std(self) -> float:
+        """The sample standard deviation over clients."""
+        return float(measures.client_std(self.client.tolist()))
+
+    @property
+    def jain_index(self) -> float:
+        """Jain's fairness index, 1/N .. 1."""
+        return float(measures.jain_index(self.client.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,107 +84,185 @@ class Run:
     best_visits: int
     best_megabytes: float  # moved until the chosen round
     megabytes: float  # moved in the whole run
+    megabytes_per_visit: float  # messages and uploads, without what a joining client is sent once
     seconds: float
+    gradients: float | None  # evaluations of the whole run, in batches; None: not recorded (format 1)
+    gradients_per_visit: float | None
+    gradients_to_personalize: float | None  # that make one client's personal model, at the chosen round
     diverged: bool  # its last losses are no numbers
-    history: Mapping[str, Floats]  # visits, megabytes, seconds, accuracy (validation, pooled), client_mean (validation)
+    # visits, megabytes, seconds, gradients (where recorded); accuracy (validation, pooled), client_mean (validation);
+    # and, where recorded, test_accuracy and test_client_mean: of the round that validation had chosen by then
+    history: Mapping[str, Floats]
+    whole_seconds: float = 0.0  # of the run that is stored, of which this may be the beginning
+    beside: bool = False  # other runs of the same machine overlapped with it in time
 
     def version(self, package: str) -> str:
         """The version of a package that it was made with."""
         return str(self.provenance.get("software", {}).get(package, "unknown"))
 
     @property
-    def megabytes_per_visit(self) -> float:
-        """Messages and uploads, without what a joining client is sent once."""
-        moved = self.megabytes - self.history["welcome"][-1]
-        return float(moved / max(1.0, self.history["visits"][-1]))
+    def machine(self) -> str:
+        """The processor or the graphics card, as far as it is recorded."""
+        host = self.provenance.get("host", {})
+        host = host if isinstance(host, Mapping) else {}
+        device = self.provenance.get("device", "unknown device")
+        return str(host.get("processor", "unknown processor") if device == "cpu" else device)
+
+    @property
+    def commit(self) -> str:
+        """The commit of the sources; "not recorded" outside a checkout."""
+        return str(self.provenance.get("commit") or "not recorded")
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether the sources had changes that no commit holds."""
+        return bool(self.provenance.get("uncommitted_changes"))
 
     def scores(self, unseen: bool) -> Scores | None:
         """Of the clients that were held out of training, or of the others."""
         return self.unseen if unseen else self.seen
 
 
-def _moved(row: Row) -> float:
-    return (row.bytes_down + row.bytes_up + row.bytes_welcome) / MEGABYTE
-
-
-def _history(rows: Sequence[HistoryRow]) -> dict[str, Floats]:
-    return {
+def _history(result: Result) -> dict[str, Floats]:
+    rows = result.history
+    history = {
         "visits": np.array([row.visits for row in rows], dtype=float),
-        "megabytes": np.array([_moved(row) for row in rows]),
-        "welcome": np.array([row.bytes_welcome / MEGABYTE for row in rows]),
+        "megabytes": np.array([measures.bytes_moved(row) / measures.MEGABYTE for row in rows]),
         "seconds": np.array([row.seconds for row in rows]),
         "accuracy": np.array([100 * row.val_accuracy for row in rows]),
         "client_mean": np.array([100 * row.val_client_mean for row in rows]),
     }
+    if all(row.gradients is not None for row in rows):
+        history["gradients"] = np.array([row.gradients for row in rows], dtype=float)
+    if result.earlier is not None:
+        bests = [*result.earlier, result.best]
+        # the place of the last improvement that is not later than each row
+        chosen = np.searchsorted([best.visits for best in bests], history["visits"], side="right") - 1
+        history["test_accuracy"] = 100 * np.array([best.accuracy for best in bests])[chosen]
+        history["test_client_mean"] = 100 * np.array([best.client_mean for best in bests])[chosen]
+    return history
+
+
+@cache
+def title_in_code(method: str) -> str | None:
+    """The title that a built-in method's source gives it, read without importing it; None for other methods."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        found = importlib.util.find_spec(f"fedbench.methods.{method.replace('-', '_')}")
+        for node in ast.walk(ast.parse(Path(str(found and found.origin)).read_text())):
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["title"]:
+                return str(ast.literal_eval(node.value))
+    return None
 
 
 def read(path: Path) -> Run:
-    """The run stored at `path`. Raises BadInput for a file that is no complete result."""
-    result = storage.read(path)
-    history = _history(result.history)
+    """The run stored at `path`. Raises BadInput for a file that is no complete result, or lies in another's place."""
+    return run_of(storage.read_in_place(path), path)
+
+
+def run_of(result: Result, path: Path) -> Run:
+    """What a report needs of a `result` that is stored at `path`."""
+    best, last = result.best, result.last
     return Run(
         spec=result.spec,
         path=path,
-        title=result.title,
+        title=title_in_code(result.spec.method) or result.title,
         code=result.code,
         dataset_code=result.dataset_code,
         partition=result.partition,
         provenance=result.provenance,
-        seen=Scores.of(result.best.test),
+        seen=Scores.of(best.test),
         unseen=Scores.of(result.unseen.best.test) if result.unseen else None,
-        best_visits=result.best.visits,
-        best_megabytes=_moved(result.best),
-        megabytes=float(history["megabytes"][-1]),
-        seconds=result.last.seconds,
+        best_visits=best.visits,
+        best_megabytes=measures.bytes_moved(best) / measures.MEGABYTE,
+        megabytes=measures.bytes_moved(last) / measures.MEGABYTE,
+        megabytes_per_visit=measures.bytes_per_visit(last) / measures.MEGABYTE,
+        seconds=last.seconds,
+        whole_seconds=last.seconds,
+        gradients=last.gradients,
+        gradients_per_visit=measures.gradients_per_visit(last),
+        gradients_to_personalize=measures.gradients_per_personalization(best, measures.trained_clients(result)),
         diverged=result.diverged,
-        history=history,
+        history=_history(result),
     )
 
 
-def _attempts(paths: Sequence[Path]) -> list[Run | str]:
-    found: list[Run | str] = []
+Found = tuple[list[Run], list[str], list[Failure]]  # runs, why files were left out, runs that could not be cut
+
+
+def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Found:
+    runs: list[Run] = []
+    left_out: list[str] = []
+    uncut: list[Failure] = []
     for path in paths:
         try:
-            found.append(read(path))
+            result = storage.read_in_place(path)
         except BadInput as error:
-            found.append(str(error))
-    return found
+            left_out.append(str(error))
+            continue
+        if not at:
+            runs.append(run_of(result, path))
+        for visits in also.get(result.spec.family, ()):
+            if visits < result.spec.visits:
+                with contextlib.suppress(BadInput):  # then it is a run that is not there
+                    runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+        for visits in at:
+            try:
+                runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+            except BadInput as error:
+                shorter = result.spec.model_copy(update={"visits": visits})
+                uncut.append(Failure(spec=shorter, details=str(error)))
+    return runs, left_out, uncut
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What a results folder holds; `left_out` says of every file that could not be used why."""
+    """What a results folder holds."""
 
     runs: tuple[Run, ...]
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...]  # why, of every file that could not be used
     failures: tuple[Failure, ...]
+    uncut: tuple[Failure, ...] = ()  # runs that could not be cut, each with the spec that was wanted, and why
+    files: int = 0
 
 
-def collect(root: Path) -> Collection:
-    """Everything under `root`. Raises BadInput where there is no such folder."""
+def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]] | None = None) -> Collection:
+    """Everything under `root`; with `at`, each result as it would be after so many visits.
+
+    `also` adds to whole results their beginnings, for families of specs, where they can be had. Where a run of just so
+    many visits is stored beside a longer one, it is the one that is used. Raises BadInput where there is no folder.
+    """
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
-    runs: dict[str, Run] = {}
     files = list(storage.files(root))
     everywhere = {
         path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
     }
     strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
-    for run in _read_all(files):
-        if isinstance(run, str):
-            left_out.append(run)
-        elif run.spec.identity in runs:
-            left_out.append(f"{run.path} is a second copy of {runs[run.spec.identity].path}")
-        else:
-            runs[run.spec.identity] = run
+    uncut: list[Failure] = []
+    runs: dict[str, Run] = {}
+    for found in _read_all(files, at, also or {}):
+        for run in found[0]:
+            known = runs.get(run.spec.identity)
+            if known is None or _is_cut(known) > _is_cut(run):
+                runs[run.spec.identity] = run
+            elif _is_cut(known) == _is_cut(run) == 0:
+                left_out.append(f"{run.path} is a second copy of {known.path}")
+        left_out += found[1]
+        uncut += found[2]
     failures = []
     for path in sorted((root / storage.WORK).glob("*.error")):
         try:
             failures.append(storage.read_failure(path))
         except BadInput as error:
             left_out.append(str(error))
-    return Collection(tuple(runs.values()), tuple(left_out), tuple(failures))
+    there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
+    lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
+    return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
+
+
+def _is_cut(run: Run) -> int:
+    return int("cut_from" in run.provenance)
 
 
 def processes(files: int) -> int:
@@ -176,10 +270,43 @@ def processes(files: int) -> int:
     return min(8, cpu_count()) if files >= MANY else 1
 
 
-def _read_all(paths: Sequence[Path]) -> Iterator[Run | str]:
+def _read_all(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Iterator[Found]:
     parts = [paths[i : i + TOGETHER] for i in range(0, len(paths), TOGETHER)]
-    for part in Parallel(processes(len(paths)), return_as="generator")(delayed(_attempts)(part) for part in parts):
-        yield from part
+    tasks = (delayed(_attempts)(part, at, also) for part in parts)
+    yield from Parallel(processes(len(paths)), return_as="generator")(tasks)
+
+
+def _with_neighbours(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """The runs, those marked that overlapped in time with another one on the same machine.
+
+    A run ended when it says so and began its own seconds earlier, or before that if it was interrupted.
+    """
+    known = list(runs)
+    stored = {str(run.provenance.get("cut_from", run.spec.identity)): run for run in known}
+    spans = sorted(
+        (run.machine, end - run.whole_seconds, end, identity)
+        for identity, run in stored.items()
+        if (end := _end(run)) is not None
+    )
+    beside: set[str] = set()
+    latest: tuple[str, float, str] | None = None  # machine, end and identity of the span that reaches farthest
+    for machine, start, end, identity in spans:
+        # ends are whole seconds: only an overlap of more than one is one
+        if latest and latest[0] == machine and start < latest[1] - 1:
+            beside |= {identity, latest[2]}
+        if latest is None or latest[0] != machine or end > latest[1]:
+            latest = (machine, end, identity)
+    return tuple(
+        replace(run, beside=True) if run.provenance.get("cut_from", run.spec.identity) in beside else run
+        for run in known
+    )
+
+
+def _end(run: Run) -> float | None:
+    try:
+        return datetime.fromisoformat(str(run.provenance["finished"])).timestamp()
+    except (KeyError, ValueError):
+        return None
 
 
 # ---------------------------------------------------------------- cells
@@ -204,17 +331,46 @@ class Setting(NamedTuple):
         return Setting(*(getattr(spec, name) for name in Setting._fields))
 
     def label(self, others: Iterable[Setting]) -> str:
-        """A name that tells it from `others`, short where it can be."""
+        """A name that says in what it differs from `others`: everything that is not the same in all of them."""
+        others = list(others)
         text = f"{self.dataset}, {self.clients - self.novel_clients} clients"
         text += f" + {self.novel_clients} unseen" if self.novel_clients else ""
         text += f", {self.visits} visits"
-        twins = [other for other in others if other[:4] == self[:4]]
-        rest = [
-            f"{name.replace('_', ' ')} {getattr(self, name)}"
-            for name in self._fields[4:]
-            if len({getattr(other, name) for other in twins}) > 1
-        ]
-        return ", ".join([text, *rest])
+        return ", ".join([text, *(words for words in self._rest(others) if words)])
+
+    def _rest(self, others: Sequence[Setting]) -> Iterator[str]:
+        def differs(name: str) -> bool:
+            return len({getattr(other, name) for other in others}) > 1
+
+        if differs("partition"):
+            yield _short_partition(self.partition, [other.partition for other in others])
+        if differs("network") and len({(other.dataset, other.network) for other in others}) > len(
+            {other.dataset for other in others}
+        ):
+            yield f"network {self.network}"
+        if self.novel_clients and differs("adapt_visits"):
+            yield f"{self.adapt_visits} visits to adapt"
+        if differs("evaluate_every"):
+            yield f"evaluated every {self.evaluate_every} visits"
+        if differs("dtype"):
+            yield self.dtype
+
+
+def _short_partition(text: str, others: Sequence[str]) -> str:
+    """The kind of a partition, its first setting, and those in which it differs from others of its kind."""
+    kind, _, rest = text.partition(":")
+    settings = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    same_kind = [
+        dict(part.partition("=")[::2] for part in other.partition(":")[2].split(",") if part)
+        for other in others
+        if other.partition(":")[0] == kind
+    ]
+    shown = [
+        f"{name}={value}"
+        for place, (name, value) in enumerate(settings.items())
+        if place == 0 or any(other.get(name) != value for other in same_kind)
+    ]
+    return f"{kind} ({', '.join(shown)})" if shown else kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,12 +379,11 @@ class Cell:
 
     runs: tuple[Run, ...] = ()
     expected: int = 0  # seeds
-    gap: str = ""  # why the cell is empty
-    differences: tuple[str, ...] = ()  # why the runs that there are were not averaged
+    gap: Gap | None = None  # why the cell is empty
 
     @property
     def by_seed(self) -> dict[int, Run]:
-        """The runs."""
+        """The runs by their seeds."""
         return {run.spec.seed: run for run in self.runs}
 
 
@@ -241,8 +396,9 @@ def make_cell(runs: Iterable[Run], expected: int) -> Cell:
     """The cell of `runs`, refused where they differ in more than the seed or were made by different code."""
     runs = tuple(sorted(runs, key=lambda run: seed_order(run.spec.seed)))
     if found := differences(runs):
-        return Cell((), expected, "refused: the runs differ in more than the seed", tuple(found))
-    return Cell(runs, expected, "" if runs else "not run")
+        reason = f"the runs differ in more than the seed: {'; '.join(found)}"
+        return Cell((), expected, Gap(Missing.REFUSED, reason))
+    return Cell(runs, expected, None if runs else Gap(Missing.NOT_RUN))
 
 
 def differences(runs: Sequence[Run]) -> list[str]:

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from joblib import Parallel, delayed
 
 from fedbench.errors import BadInput, unknown_name
-from fedbench.reporting import settings as build
-from fedbench.reporting.cells import Cell, Collection, Run, collect, make_cell, processes
-from fedbench.reporting.settings import MethodRow, Metric, SettingResults
-from fedbench.reporting.statistics import EXPLANATION
-from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown
+from fedbench.reporting.cells import Cell, Collection, Run, Setting, collect, make_cell, processes
+from fedbench.reporting.settings import MethodRow, SettingResults, by_setting, pick_reference, told_apart
+from fedbench.reporting.statistics import EXPLANATION, Metric
+from fedbench.reporting.summary import answer, headline
+from fedbench.reporting.tables import (
+    Table,
+    as_csv,
+    difference_table,
+    effort,
+    fairness,
+    grids,
+    latex,
+    latex_document,
+    markdown,
+    ranking,
+)
+from fedbench.reporting.tables import targets as targets_table
+from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
-    from fedbench.experiments.schema import Draw
-    from fedbench.reporting.figures import Picture
+    from fedbench.reporting.figures import Kind, Picture
     from fedbench.runs.plan import Plan
     from fedbench.storage.spec import Spec
 
-FIGURES: tuple[Draw, ...] = ("visits", "megabytes", "seconds", "front", "clients", "unseen")
-OUTDATED = ("outdated", "made by other code than is here now")
+FIGURES: tuple[Kind, ...] = ("visits", "test", "seconds", "front", "clients", "gain", "balance", "unseen")
+OUTDATED = Gap(Missing.OUTDATED, "made by other code than is here now")
 FORMS = {"md": markdown, "csv": as_csv, "tex": latex}
 
 
@@ -58,7 +70,9 @@ class Report:
     pictures: Sequence[Picture]
     runs: Sequence[Run]
     warnings: Sequence[str]  # files that were left out, cells that were refused
-    gaps: Sequence[str] = field(default=())  # runs that failed, cannot be made, or were made by other code
+    gaps: Sequence[str] = ()  # runs that failed, cannot be made, or were made by other code
+    notes: Sequence[str] = ()  # what a reader has to know
+    uncut: Sequence[str] = ()  # why, of results that do not tell what a shorter run would have been
     stopped: bool = False  # by Ctrl-C, before all runs were done
 
     @property
@@ -76,41 +90,87 @@ def report(
     results: str | Path = "results",
     out: str | Path = "reports",
     *,
+    at: Sequence[int] = (),
     reference: str | None = None,
+    targets: Sequence[float] = (),
     figures: int = 3,
     partitions: bool = False,
+    tuned: Mapping[str, str] | None = None,
+    settings_file: Path | None = None,
     data_root: Path | None = None,
 ) -> Report:
     """Tables, statistics and figures of whatever is in `results`, in the folder `out`; begin with out/index.html.
 
-    `reference` is the method that others are compared with, by default the best one of each setting. Figures are
+    With `at`, every result is taken as it was after so many visits; those that cannot be cut there are noted.
+    `reference` is the method that others are compared with, by default the best one of each setting. `targets` are
+    accuracies in percent whose price in visits, traffic and time is told, by default three round ones. Figures are
     drawn for the `figures` settings that have most runs. `partitions` adds pictures of who holds which classes; they
-    need the data sets, in `data_root`, and torch. Raises BadInput where there is nothing to report on.
+    need the data sets, in `data_root`, and torch. `tuned` says for methods how their hyperparameters were chosen, as
+    "tuned, 16 trials, 9,600 visits"; from a `settings_file` of `fedbench tune` it is told for the runs that have its
+    settings. Raises BadInput where there is nothing to report on.
     """
-    collection = collect(Path(results))
-    made = build.by_setting(collection.runs, collection.failures)
+    collection = collect(Path(results), at)
+    uncut = [failure.message for failure in collection.uncut]
+    made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
-        others = [*(f"left out: {text}" for text in collection.left_out)]
+        others = [*uncut, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
-        raise BadInput("; ".join([f"there are no results in {results}: make some with `fedbench run`", *others]))
-    if reference is not None and not any(build.pick_reference(setting, reference) for setting in made):
-        known = {line.name for setting in made for line in setting.rows if line.cell.runs}
+        none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
+        remedy = "" if at else ": make some with `fedbench run`"
+        raise BadInput("; ".join([none + remedy, *others]))
+    if settings_file is not None:
+        made = [_with_tuning(setting, settings_file) for setting in made]
+    if reference is not None and not any(pick_reference(setting, reference) for setting in made):
+        known = {row.name for setting in made for row in setting.filled}
         raise unknown_name("reference method with results that can be averaged", reference, known)
-    tables = build.grids(made)
+    metric: Metric = "client mean"
+    tables = grids(made) if len(made) > 1 else []
     for setting in made:
-        tables += _board_tables(setting, reference)
-    pictures = _draw(made[:figures], FIGURES, "client mean", processes(len(collection.runs)))
+        tables.append(ranking(setting, metric, reference))
+    if len(made) == 1:
+        tables += grids(made)
+    for setting in made:
+        tables += _setting_tables(setting, metric, reference, targets)
+    drawn = made[:figures]
+    pictures = _draw(drawn, FIGURES, metric, processes(collection.files), reference)
+    if figures and (picture := _ranks(made, metric)):
+        pictures.append(picture)
     notes = _without_reference(made, reference)
     if len(made) > figures:
         notes.append(f"figures are drawn for the {figures} settings with most runs, of {len(made)}")
     if partitions:
         from fedbench.reporting.figures.partitions import pictures as partition_pictures
 
-        drawn, missing = partition_pictures(made[:figures], data_root)
-        pictures += drawn
+        more, missing = partition_pictures(drawn, data_root)
+        replaced = {picture.name for picture in more}
+        pictures = [picture for picture in pictures if picture.name not in replaced] + more
         notes += missing
+    notes += [f"not cut: {text}" for text in uncut]
     gaps = [f"failed: {_words(failure.spec)}: {failure.message}" for failure in collection.failures]
-    return _write("Results", "", Path(out), made, tables, pictures, collection, notes, gaps)
+    title = headline(made)
+    written = _write(title, "", Path(out), made, metric, tables, pictures, collection, notes, gaps)
+    return replace(written, uncut=uncut)
+
+
+def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
+    """The rows of `setting` with what a settings file says of their hyperparameters, where their runs have them."""
+    from fedbench.runs.settings_file import read_settings
+
+    known = read_settings(file)
+
+    def noted(row: MethodRow) -> MethodRow:
+        tuned = known.get(row.name)
+        if tuned is None or not row.cell.runs:
+            return row
+        params = row.cell.runs[0].spec.params
+        same = all(str(params.get(name)) == value for name, value in tuned.settings.items())
+        return replace(row, note=tuned.words if same else f"not those of {file.name}")
+
+    return replace(setting, rows=[noted(row) for row in setting.rows])
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 @dataclass(frozen=True)
@@ -119,33 +179,40 @@ class Gathered:
 
     settings: Sequence[SettingResults]  # one a column of the preset
     collection: Collection  # what is current of the results
-    problems: Mapping[str, tuple[str, str]]  # identity -> (a word, why), of the runs that are not there
+    problems: Mapping[str, Gap]  # by identity, of the runs that are not there
     files: int  # in the whole results folder
 
 
-def gather(plan: Plan, results: Path) -> Gathered:
-    """The stored results of a `plan`: what `experiment_report` shows, and what claims are tested with."""
+def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) -> Gathered:
+    """The stored results of a `plan`: what `experiment_report` shows, and what claims are tested with.
+
+    A longer run of the same spec answers for one that is not there.
+    """
     experiment = plan.experiment
     wanted = {job.spec.identity: job for job in plan.all_jobs}
-    everything = collect(results) if results.exists() else Collection((), (), ())
+    cuts: dict[str, list[int]] = {}
+    for job in wanted.values():
+        cuts.setdefault(job.spec.family, []).append(job.spec.visits)
+    everything = collect(results, also=cuts) if results.exists() else Collection((), (), ())
     stored = [run for run in everything.runs if run.spec.identity in wanted]
     current = tuple(run for run in stored if plan.is_current(run.spec.identity, run.code, run.dataset_code))
     failures = tuple(failure for failure in everything.failures if failure.spec.identity in wanted)
     by_identity = {run.spec.identity: run for run in current}
     problems = {run.spec.identity: OUTDATED for run in stored}
-    problems |= {failure.spec.identity: ("failed", failure.message) for failure in failures}
-    problems |= {identity: ("failed", message) for identity, message in plan.failed.items()}
+    problems |= {failure.spec.identity: Gap(Missing.FAILED, failure.message) for failure in failures}
+    problems |= {identity: Gap(Missing.FAILED, message) for identity, message in plan.failed.items()}
     problems = {identity: problems[identity] for identity in wanted if identity in problems.keys() - by_identity.keys()}
     made = [
         SettingResults(
             column.name,
             column.label,
-            build.told_apart(list(_lines(plan, column.name, by_identity, problems))),
+            told_apart(list(_rows(plan, column.name, by_identity, problems, tuned or {}))),
             experiment.published.get(column.name, {}),
         )
         for column in experiment.chosen(plan.preset)
     ]
-    return Gathered(made, Collection(current, everything.left_out, failures), problems, len(everything.runs))
+    mine = replace(everything, runs=current, failures=failures)
+    return Gathered(made, mine, problems, everything.files)
 
 
 def experiment_report(
@@ -156,52 +223,69 @@ def experiment_report(
     claims: Sequence[Claim] = (),
     extra_tables: Sequence[Table] = (),
     extra_pictures: Sequence[Picture] = (),
+    tuned: Mapping[str, str] | None = None,
     data_root: Path | None = None,
     stopped: bool = False,
     download: bool = True,
 ) -> Report:
     """The report of an experiment's runs, beside published values, in `out`/NAME.
 
-    `claims` stand at the top of the page, `extra_tables` and `extra_pictures` before the common ones. Partitions are
-    drawn from the data sets, which are downloaded for it only with `download`.
+    `claims` stand at the top of the page, `extra_tables` and `extra_pictures` before the common ones. `tuned` says for
+    methods how their hyperparameters were chosen. Partitions are drawn from the data sets, which are downloaded for it
+    only with `download`.
     """
     from fedbench.reporting.figures.partitions import pictures as partition_pictures
 
     experiment, length = plan.experiment, plan.experiment.length(plan.preset)
     metric: Metric = "pooled" if experiment.metric == "pooled" else "client mean"
     wanted = {job.spec.identity: job for job in plan.all_jobs}
-    gathered = gather(plan, results)
+    gathered = gather(plan, results, tuned)
     made, mine = gathered.settings, gathered.collection
-    effort = f"preset {plan.preset}: {length.visits} client visits a run"
+    visits = sorted({job.spec.visits for job in plan.all_jobs}) or [length.visits]
+    length_words = f"preset {plan.preset}: {_or(visits)} client visits a run"
     tables: list[Table] = []
     if "grid" in experiment.tables:
         order: tuple[Metric, Metric] = (metric, "client mean" if metric == "pooled" else "pooled")
-        tables += build.grids(made, order, quoted=metric if experiment.published else None)
-    for setting in (setting for setting in made if setting.runs):
-        if "communication" in experiment.tables:
-            tables.append(build.communication(setting, metric, experiment.target))
-        if "measures" in experiment.tables:
-            tables.append(build.measures(setting))
-        if "differences" in experiment.tables:
-            tables += _differences(setting, experiment.reference)
-    tables = [replace(table, caption=f"{table.caption} {effort[0].upper()}{effort[1:]}.") for table in tables]
-    pictures = _draw(made, experiment.figures, metric, processes(gathered.files))
+        tables += grids(made, order, quoted=metric if experiment.published else None)
+    goal = [] if experiment.target is None else [experiment.target]
+    filled = [setting for setting in made if setting.runs]
+    if "measures" in experiment.tables:
+        tables += [ranking(setting, metric, experiment.reference) for setting in filled]
+    for setting in filled:
+        everything = _setting_tables(setting, metric, experiment.reference, goal)
+        shown = {
+            "communication": ("targets", "effort"),
+            "measures": ("fairness", "effort", "targets"),
+            "differences": ("differences",),
+        }
+        names = {part for table in experiment.tables for part in shown.get(table, ())}
+        tables += [table for table in everything if any(f"{setting.name}-{name}" in table.name for name in names)]
+    tables = [
+        replace(table, caption=f"{table.caption} {length_words[0].upper()}{length_words[1:]}.") for table in tables
+    ]
+    kinds: list[Kind] = []
+    for figure in experiment.figures:
+        kinds += ["visits", "test"] if figure == "visits" else ["clients", "gain"] if figure == "clients" else [figure]
+    pictures = _draw(made, kinds, metric, processes(gathered.files), experiment.reference)
+    if kinds and (picture := _ranks(made, metric)):
+        pictures.append(picture)
     drawn, missing = partition_pictures(made, data_root, download=download)
     left = [column.label for column in experiment.columns if column not in experiment.chosen(plan.preset)]
-    notes = [f"{effort}; {len(mine.runs)} of {len(wanted)} runs are done", *missing]
+    notes = [f"{length_words}; {len(mine.runs)} of {len(wanted)} runs are done"] if experiment.columns else []
+    notes += [*_apart(made), *missing]
     notes += [f"not in the preset {plan.preset}: {'; '.join(left)}"] if left else []
     notes += _without_reference(made, experiment.reference)
-    gaps = [f"{word}: {_words(wanted[identity].spec)}: {why}" for identity, (word, why) in gathered.problems.items()]
-    gaps += [why for why in dict.fromkeys(plan.gaps.values()) if why.startswith("cannot be run")]
+    gaps = [f"{gap.kind}: {_words(wanted[identity].spec)}: {gap.reason}" for identity, gap in gathered.problems.items()]
+    gaps += [str(gap) for gap in dict.fromkeys(plan.gaps.values()) if gap.kind is Missing.NOT_POSSIBLE]
     caption = f"{experiment.caption} Source: {experiment.paper}."
-    shown = [*extra_pictures, *pictures, *drawn]
     report = _write(
         experiment.title,
         caption,
         out / experiment.name,
         made,
+        metric,
         [*tables[:1], *extra_tables, *tables[1:]],
-        shown,
+        [*extra_pictures, *pictures, *drawn],
         mine,
         notes,
         gaps,
@@ -210,17 +294,23 @@ def experiment_report(
     return replace(report, stopped=stopped)
 
 
-def _lines(
-    plan: Plan, column: str, runs: Mapping[str, Run], problems: Mapping[str, tuple[str, str]]
+def _rows(
+    plan: Plan, column: str, runs: Mapping[str, Run], problems: Mapping[str, Gap], tuned: Mapping[str, str]
 ) -> Iterator[MethodRow]:
-    """One line a method: its runs, or why there are none."""
-    for method in plan.experiment.method_names:
+    """One row a method: its runs, or why there are none."""
+    for method in plan.experiment.chosen_methods(plan.preset):
         ids = [job.spec.identity for job in plan.jobs.get((column, method), ())]
         cell = make_cell([runs[identity] for identity in ids if identity in runs], len(ids))
-        if not cell.runs and not cell.differences:
-            why = [": ".join(problems[identity]) for identity in ids if identity in problems]
-            cell = Cell((), len(ids), plan.gaps.get((column, method)) or (why or ["not run"])[0])
-        yield MethodRow(method, plan.titles[method], cell)
+        if not cell.runs and not (cell.gap and cell.gap.kind is Missing.REFUSED):
+            why = [problems[identity] for identity in ids if identity in problems]
+            cell = Cell((), len(ids), plan.gaps.get((column, method)) or (why or [Gap(Missing.NOT_RUN)])[0])
+        yield MethodRow(method, plan.titles[method], cell, tuned.get(method, ""))
+
+
+def _apart(made: Sequence[SettingResults]) -> list[str]:
+    """For each column of an experiment, in what its setting differs from the others, beside what its label says."""
+    settings = {setting.label: Setting.of(setting.runs[0].spec) for setting in made if setting.runs}
+    return [f"{label} is {setting.label(settings.values())}" for label, setting in settings.items()]
 
 
 def _words(spec: Spec) -> str:
@@ -232,29 +322,41 @@ def _without_reference(made: Sequence[SettingResults], reference: str | None) ->
     return [
         f"{setting.label}: no differences, for {reference} has no results there that can be averaged"
         for setting in made
-        if reference is not None and setting.runs and build.pick_reference(setting, reference) is None
+        if reference is not None and setting.runs and pick_reference(setting, reference) is None
     ]
 
 
-def _board_tables(setting: SettingResults, reference: str | None) -> list[Table]:
-    return [build.measures(setting), *_differences(setting, reference)]
-
-
-def _differences(setting: SettingResults, reference: str | None) -> list[Table]:
-    sides = [build.difference_table(setting, reference)]
+def _setting_tables(
+    setting: SettingResults, metric: Metric, reference: str | None, goal: Sequence[float]
+) -> list[Table]:
+    """Everything about one setting, beside its ranking."""
+    differences = [difference_table(setting, reference, "seen", metric)]
     if setting.has_unseen:
-        sides.append(build.difference_table(setting, reference, "unseen"))
-    return [table for table in sides if table is not None]
+        differences.append(difference_table(setting, reference, "unseen", metric))
+    return [
+        *(table for table in differences if table is not None),
+        fairness(setting, reference, metric),
+        effort(setting, metric),
+        targets_table(setting, metric, goal),
+    ]
 
 
-def _draw(made: Sequence[SettingResults], kinds: Sequence[Draw], metric: Metric, spread: int) -> list[Picture]:
+def _draw(
+    made: Sequence[SettingResults], kinds: Sequence[Kind], metric: Metric, spread: int, reference: str | None
+) -> list[Picture]:
     """All pictures, drawn by `spread` processes."""
     if not kinds or not made:
         return []
     from fedbench.reporting.figures import draw  # matplotlib takes a while
 
-    drawn = Parallel(spread)(delayed(draw)(setting, kind, metric) for setting in made for kind in kinds)
-    return [picture for picture in drawn if picture]
+    tasks = (delayed(draw)(setting, kind, metric, reference) for setting in made for kind in kinds)
+    return [picture for picture in Parallel(spread)(tasks) if picture]
+
+
+def _ranks(made: Sequence[SettingResults], metric: Metric) -> Picture | None:
+    from fedbench.reporting.figures.ranks import ranks
+
+    return ranks(made, metric)
 
 
 def _write(
@@ -262,6 +364,7 @@ def _write(
     caption: str,
     out: Path,
     made: Sequence[SettingResults],
+    metric: Metric,
     tables: Sequence[Table],
     pictures: Sequence[Picture],
     collection: Collection,
@@ -272,27 +375,33 @@ def _write(
     from fedbench.reporting.page import page
 
     refused = [
-        f"{line.title}, {setting.label}: {line.cell.gap}: {'; '.join(line.cell.differences)}"
+        f"{row.title}, {setting.label}: {row.cell.gap}"
         for setting in made
-        for line in setting.rows
-        if line.cell.differences
+        for row in setting.rows
+        if row.cell.gap and row.cell.gap.kind is Missing.REFUSED
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
-    parts = [f"# {title}", caption, EXPLANATION, *(f"* {note}" for note in [*warnings, *gaps, *notes])]
+    answers = [(setting, answer(setting, metric)) for setting in made if setting.rows]
+    parts = [f"# {title}", caption]
+    parts += [f"**{setting.label}.** {text}" for setting, text in answers]
     parts += [f"* **{c.verdict}**: {c.text} {c.evidence} ({c.source})" for c in claims]
+    parts += [f"* {note}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]
+    parts += ["## How it was computed", EXPLANATION]
     files: dict[str, str | bytes] = {
         **{f"tables/{table.name}.{suffix}": form(table) for table in tables for suffix, form in FORMS.items()},
         "tables/all.tex": latex_document(table.name for table in tables),
         **{f"figures/{p.name}.{suffix}": content for p in pictures for suffix, content in p.files.items()},
-        "report.md": "\n\n".join(part for part in parts if part),
-        "index.html": page(title, caption, made, tables, pictures, collection, [*warnings, *gaps], notes, claims),
+        "report.md": "\n\n".join(part for part in parts if part) + "\n",
+        "index.html": page(
+            title, caption, out, answers, claims, tables, pictures, collection, [*warnings, *gaps], notes
+        ),
     }
     try:
         _replace(out, files)
     except OSError as error:
         raise BadInput(f"the report cannot be written to {out}: {error.strerror}; choose another folder") from None
-    return Report(out, title, tables, pictures, collection.runs, warnings, gaps)
+    return Report(out, title, tables, pictures, collection.runs, warnings, gaps, notes)
 
 
 def _replace(out: Path, files: Mapping[str, str | bytes]) -> None:
@@ -304,6 +413,6 @@ def _replace(out: Path, files: Mapping[str, str | bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     for name in before:
-        if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(md|csv|tex|png|pdf)", name):
+        if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(md|csv|tex|png|pdf|svg)", name):
             (out / name).unlink(missing_ok=True)
     listing.write_text("".join(f"{name}\n" for name in files))

@@ -1,41 +1,68 @@
-"""One self-contained HTML page: no network, no other file, everything that comes from outside escaped."""
+"""One self-contained HTML page: no network, no other file, everything that comes from outside escaped.
+
+Without JavaScript it shows everything; with it, tables sort and copy, and the methods of curves can be hidden.
+"""
 
 from __future__ import annotations
 
 import ast
 import base64
+import gzip
+import html
 import importlib
 import json
+import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fedbench import __version__
-from fedbench.reporting import tables as forms
 from fedbench.reporting.cells import Collection, Run
-from fedbench.reporting.figures import Picture
+from fedbench.reporting.figures.canvas import Picture
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
-from fedbench.reporting.tables import Entry, Table
+from fedbench.reporting.tables import Entry, Table, as_csv, body, latex, legend, markdown, quoted
+from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
     from fedbench.reporting.compose import Claim
+
+PLOT = 120  # pixels: the width of the plot of a difference
+LONG = 26  # letters: a longer name may break
+FIRST = 3  # settings whose answers stand on the first screen
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one cell, as the page lists them."""
+
+    anchor: str
+    title: str
+    label: str
+    runs: Sequence[Run]
+    command: str
+    spec: str  # JSON, without the seed
 
 
 def page(
     title: str,
     caption: str,
-    by_setting: Sequence[SettingResults],
+    out: Path,
+    answers: Sequence[tuple[SettingResults, str]],
+    claims: Sequence[Claim],
     tables: Sequence[Table],
     pictures: Sequence[Picture],
     collection: Collection,
     warnings: Sequence[str],
     notes: Sequence[str],
-    claims: Sequence[Claim] = (),
 ) -> str:
-    """The page as text."""
+    """The page as text; links to results are relative to the folder `out`."""
     environment = Environment(
         loader=PackageLoader("fedbench.reporting"),
         autoescape=True,
@@ -43,28 +70,53 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(body=forms.body, quoted=forms.quoted, legend=forms.legend, sort_key=sort_key)
-    settings, software = _distinct(collection.runs)
-    images = {p.name: base64.b64encode(p.files["png"]).decode() for p in pictures}
+    environment.globals.update(
+        body=body, quoted=quoted, legend=legend, sort_key=sort_key, plot=plot, link=lambda run: _link(out, run)
+    )
+    environment.filters["whole"] = whole_names
+    settings = [setting for setting, _ in answers]
+    software = {_key(facts): facts for facts in map(_software, collection.runs)}
+    numbers = {key: place + 1 for place, key in enumerate(software)}
+    above = [
+        f"{setting.label}: {text}" for setting in settings for text in [*setting.warnings, setting.unlike_times] if text
+    ]
     return environment.get_template("index.html").render(
         title=title,
         caption=caption,
         version=__version__,
         explanation=EXPLANATION,
+        answers=[(setting.label, text) for setting, text in answers],
+        first=FIRST,
+        long=LONG,
+        claims=claims,
         tables=tables,
         pictures=pictures,
-        images=images,
-        runs=collection.runs,
-        settings=settings,
+        images={p.name: _base64(p.files["png"]) for p in pictures},
+        papers={p.name: _base64(p.files["pdf"]) for p in pictures},
+        drawings={p.name: Markup(p.files["svg"].decode()) for p in pictures if "svg" in p.files},
+        forms=_packed(tables, pictures),
+        groups=groups(settings, collection.runs),
         software=software,
-        settings_of={run.spec.identity: _number(settings, _settings(run)) for run in collection.runs},
-        software_of={run.spec.identity: _number(software, _software(run)) for run in collection.runs},
+        software_of={run.spec.identity: numbers[_key(_software(run))] for run in collection.runs},
         failures=collection.failures,
-        warnings=warnings,
+        problems=warnings,
+        warnings=list(dict.fromkeys(above)),
+        said={*above, *(text for text in notes)},
         notes=notes,
-        claims=claims,
-        methods=_methods(by_setting),
+        methods=_methods(settings),
     )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _packed(tables: Sequence[Table], pictures: Sequence[Picture]) -> str:
+    """The texts behind the buttons, by name and suffix: JSON, compressed, so that thousands of runs fit in a page."""
+    texts = {table.name: {"csv": as_csv(table), "tex": latex(table), "md": markdown(table)} for table in tables} | {
+        picture.name: {"csv": picture.files["csv"].decode()} for picture in pictures if "csv" in picture.files
+    }
+    return _base64(gzip.compress(json.dumps(texts).encode(), mtime=0))
 
 
 def sort_key(entry: Entry) -> str:
@@ -72,45 +124,108 @@ def sort_key(entry: Entry) -> str:
     return "" if entry.value is None else repr(entry.value)
 
 
+def whole_names(text: str) -> Markup:
+    """`text`, escaped, in which no line breaks at a hyphen inside a short word."""
+    safe = html.escape(str(text))
+    return Markup(
+        re.sub(
+            r"[\w\u2011]+(?:-[\w]+)+", lambda m: f'<span class="n">{m[0]}</span>' if len(m[0]) <= LONG else m[0], safe
+        )
+    )
+
+
+def plot(table: Table, place: int, entry: Entry) -> Markup:
+    """A dot, with its interval if it is a difference, to the scale of its column; empty where a column has no plot."""
+    kind = table.columns[place].plot
+    if not kind or entry.value is None:
+        return Markup("")
+    column = [row[place] for _, row in table.rows if row[place].value is not None]
+    if kind == "lead":  # what it is behind the best of its column
+        best = max(e.value or 0.0 for e in column)
+        column = [Entry((e.value or 0.0) - best) for e in column]
+        entry = Entry(entry.value - best)
+    value = entry.value or 0.0
+    ends = [0.0, *(v for e in column for v in (e.value, e.low, e.high) if v is not None)]
+    # an interval that dwarfs all differences is cut off, or nothing else could be seen
+    reach = 3 * max(abs(e.value or 0.0) for e in column) or 1.0
+    low, high = max(min(ends), -reach), min(max(ends), reach)
+    scale = (PLOT - 8) / ((high - low) or 1.0)
+
+    def x(value: float) -> float:
+        return round(4 + scale * (min(max(value, low), high) - low), 1)
+
+    parts = [f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="14"/>']
+    if entry.low is not None and entry.high is not None:
+        parts.append(f'<line class="span" x1="{x(entry.low)}" x2="{x(entry.high)}" y1="7" y2="7"/>')
+    parts.append(f'<circle cx="{x(value)}" cy="7" r="3.2"/>')
+    return Markup(f'<svg class="dots" width="{PLOT}" height="14" aria-hidden="true">{"".join(parts)}</svg>')
+
+
 # ---------------------------------------------------------------- runs
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    spec = run.spec.model_dump(exclude={"seed", "params"})
-    return {**spec, **run.spec.params, "code": run.code}
+def groups(settings: Sequence[SettingResults], runs: Sequence[Run]) -> list[Group]:
+    """The runs of every cell, and those that stand in none because they must not be averaged."""
+    made = []
+    shown: set[str] = set()
+    for setting in settings:
+        for row in setting.rows:
+            if row.cell.runs:
+                made.append(_group(setting.anchor(row), row.title, setting.label, row.cell.runs))
+                shown |= {run.spec.identity for run in row.cell.runs}
+    rest: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.spec.identity not in shown:
+            rest.setdefault(f"{run.spec.dataset}, {run.spec.clients} clients, {run.title}", []).append(run)
+    for place, (label, members) in enumerate(rest.items()):
+        made.append(_group(f"runs-rest-{place + 1}", members[0].title, f"{label}: not averaged", members))
+    return made
+
+
+def _group(anchor: str, title: str, label: str, runs: Sequence[Run]) -> Group:
+    spec = runs[0].spec
+    text = json.dumps(spec.model_dump(mode="json", exclude={"seed"}), indent=1)
+    return Group(anchor, title, label, runs, command(spec, [run.spec.seed for run in runs]), text)
+
+
+def command(spec: Spec, seeds: Sequence[int]) -> str:
+    """The command that makes the runs of `spec` under these seeds."""
+    words = ["fedbench", "run", "--methods", spec.method, "--dataset", spec.dataset, "--clients", str(spec.clients)]
+    words += ["--partition", spec.partition, "--network", spec.network]
+    words += ["--visits", str(spec.visits), "--evaluate-every", str(spec.evaluate_every)]
+    if spec.novel_clients:
+        words += ["--novel-clients", str(spec.novel_clients), "--adapt-visits", str(spec.adapt_visits)]
+    words += ["--seeds", ",".join(map(str, seeds)), "--device", spec.device]
+    for name, value in spec.params.items():
+        words += ["--set", f"{spec.method}.{name}={'none' if value is None else value}"]
+    return shlex.join(words)
+
+
+def _link(out: Path, run: Run) -> str:
+    return Path(os.path.relpath(run.path.absolute(), out.absolute())).as_posix()
 
 
 def _software(run: Run) -> dict[str, Any]:
-    """Where a run was made, in flat form; when is not part of it."""
+    """Where a run was made, in flat form; when, and of what it is the beginning, is not part of it."""
     flat: dict[str, Any] = {}
     for key, value in run.provenance.items():
         if isinstance(value, Mapping):
             flat.update({f"{key}.{name}": inner for name, inner in value.items()})
-        elif key != "finished":
+        elif key not in ("finished", "cut_from"):
             flat[key] = value
     return flat
-
-
-def _distinct(runs: Sequence[Run]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The different settings and environments of all runs, each once, by their canonical text."""
-    settings = {_key(_settings(run)): _settings(run) for run in runs}
-    return settings, {_key(_software(run)): _software(run) for run in runs}
 
 
 def _key(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, sort_keys=True, default=str)
 
 
-def _number(known: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
-    return list(known).index(_key(facts)) + 1
-
-
 # ---------------------------------------------------------------- methods
 
 
-def _methods(by_setting: Sequence[SettingResults]) -> list[tuple[str, str, str]]:
+def _methods(settings: Sequence[SettingResults]) -> list[tuple[str, str, str]]:
     """Name, title and departures from its paper of every method."""
-    found = {line.name: line.cell.runs[0].title for setting in by_setting for line in setting.rows if line.cell.runs}
+    found = {row.name: row.cell.runs[0].title for setting in settings for row in setting.filled}
     return [(name, title, departures(name)) for name, title in sorted(found.items())]
 
 

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from fedbench.runs.job import Job
 from fedbench.runs.state import look
-
-MEGABYTE = 1e6
+from fedbench.storage import measures
 
 
 def frame(jobs: Iterable[Job]) -> pd.DataFrame:
@@ -23,7 +22,6 @@ def frame(jobs: Iterable[Job]) -> pd.DataFrame:
             continue
         result = found.read(job)
         best, last = result.best, result.last
-        clients = pd.Series(best.client_accuracy)
         rows.append(
             {
                 "method": job.spec.method,
@@ -31,10 +29,11 @@ def frame(jobs: Iterable[Job]) -> pd.DataFrame:
                 "seed": job.spec.seed,
                 "client mean": 100 * best.client_mean,
                 "pooled": 100 * best.accuracy,
-                "worst decile": 100 * clients.quantile(0.1),
+                "worst tenth": 100 * measures.worst_tenth(best.client_accuracy),
                 "unseen": 100 * result.unseen.best.client_mean if result.unseen else None,
-                "MB/visit": (last.bytes_down + last.bytes_up) / last.visits / MEGABYTE,
-                "MB": (last.bytes_down + last.bytes_up + last.bytes_welcome) / MEGABYTE,
+                "gradients/visit": measures.gradients_per_visit(last),
+                "MB/visit": measures.bytes_per_visit(last) / measures.MEGABYTE,
+                "MB": measures.bytes_moved(last) / measures.MEGABYTE,
                 "seconds": last.seconds,
                 "path": str(found.path),
             }
@@ -49,9 +48,9 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 
 
-def size(megabytes: float) -> str:
+def size(amount: float) -> str:
     """Three significant digits, without an exponent."""
-    return f"{megabytes:,.0f}" if megabytes >= 100 else f"{megabytes:.3g}"
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def comparison_table(jobs: Sequence[Job]) -> Table:
@@ -61,14 +60,16 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
     spec = jobs[0].spec
     table = Table(
         title=f"{spec.dataset}, {spec.clients - spec.novel_clients} clients, {spec.visits} client visits",
-        caption="test accuracy in %, at the round chosen on validation; mean ± standard deviation over seeds",
+        caption="test accuracy in %, at the round chosen on validation; mean ± standard deviation over seeds; "
+        "grad./visit: gradient evaluations, in batches",
     )
     table.add_column("method", no_wrap=True)
     heads = [
         "client mean",
         "pooled",
-        "worst decile",
+        "worst tenth",
         *(["unseen"] if unseen else []),
+        "grad./visit",
         "MB/visit",
         "MB",
         "s/run",
@@ -83,8 +84,10 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
             table.add_row(method, *["-"] * (len(heads) - 1), f"0/{expected[method]}")
             continue
         seeds = f"{len(mine)}" if len(mine) == expected[method] else f"{len(mine)}/{expected[method]}"
-        cells = [spread(mine[name]) for name in ("client mean", "pooled", "worst decile")]
+        cells = [spread(mine[name]) for name in ("client mean", "pooled", "worst tenth")]
         cells += [spread(mine["unseen"])] if unseen else []
+        gradients = mine["gradients/visit"].dropna()
+        cells += [size(gradients.mean()) if len(gradients) else "-"]
         cells += [size(mine["MB/visit"].mean()), size(mine["MB"].mean()), f"{mine['seconds'].mean():.0f}", seeds]
         table.add_row(escape(mine["title"].iloc[0]), *cells)
     return table

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import tempfile
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ import fedbench
 from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput
-from fedbench.runs.job import Job, Note, Outcome, tidy, work, write_note
+from fedbench.runs.job import Job, Note, Outcome, Tell, tidy, work, write_note
 from fedbench.runs.pool import stop_on_ctrl_c
 from fedbench.runs.prepare import data_fingerprint
 from fedbench.runs.provenance import instruction_set, software
@@ -47,7 +48,8 @@ TELL_EVERY = 1.0  # seconds between two notes of a run
 PATIENCE = 5.0  # seconds that a job may wait on its worker while a newer worker has nothing to do
 TURN = 0.005  # seconds between two steps of the submitting process
 DEATHS = 3  # workers that a run may kill before it is given up
-RESOURCE = "GPU"  # what a worker is started with for each run on a GPU that it takes at a time
+RESOURCE = "GPU"  # what a worker is started with that has one; a run takes it and gives it back
+ONE_AT_A_TIME = threading.Lock()  # torch is set up for a run in the whole process
 
 
 def _source() -> str:
@@ -155,8 +157,7 @@ async def facts(token: str, datasets: Sequence[tuple[str, Path]], files: Mapping
                 "instruction set": instruction_set(),
                 "data": found,
                 "shared": Path(token).is_file(),
-                "cpu": state.nthreads,
-                "cuda": min(state.nthreads, int(state.total_resources.get(RESOURCE, 0))),
+                "cuda": state.total_resources.get(RESOURCE, 0) >= 1,
             }
         return {}
 
@@ -194,6 +195,12 @@ def perform(parcel: Parcel) -> tuple[Outcome, bytes, bytes]:
             asked.worker.log_event(parcel.call, about)
 
     tell({})
+    with ONE_AT_A_TIME:
+        return _perform(parcel, asked, tell)
+
+
+def _perform(parcel: Parcel, asked: _Asked, tell: Tell) -> tuple[Outcome, bytes, bytes]:
+    given = parcel.job
     root, _ = _data(_local(given.dataset, parcel.files), given.data_root)
     job = _here(given, parcel.files, root)
     if parcel.shared:
@@ -270,18 +277,24 @@ def connect(scheduler: str) -> Iterator[Client]:
         client.close(timeout=5)
 
 
+def count_workers(scheduler: str) -> int:
+    """How many workers the scheduler has. Raises BadInput as `connect` does."""
+    with connect(scheduler) as client:
+        return len(client.nthreads())
+
+
 @dataclass(frozen=True)
 class _Worker:
-    """A worker that was asked for its facts. One that is not used has no seats."""
+    """A worker that was asked for its facts."""
 
     shared: bool = False
-    cpu: int = 0  # runs at a time
-    cuda: int = 0  # of which so many on a GPU
+    used: bool = False
+    cuda: bool = False  # whether it has a GPU to give
     lacks: Mapping[str, str] = field(default_factory=dict)  # data sets that it cannot be used for, and why
 
-    def seats(self, job: Job) -> int:
-        """How many runs like `job` it takes at a time."""
-        return 0 if job.dataset in self.lacks else self.cpu if job.spec.device == "cpu" else self.cuda
+    def can(self, job: Job) -> bool:
+        """Whether it can do `job`; one at a time, for torch is set up for a whole process."""
+        return self.used and job.dataset not in self.lacks and (self.cuda or job.spec.device == "cpu")
 
 
 @dataclass
@@ -401,16 +414,15 @@ class _Campaign:
             if found != fingerprint:
                 lacks[dataset] = found if " " in found else "its samples are others than here"
                 self._say_once(f"worker {address} is not used for {Path(dataset).stem}: {lacks[dataset]}")
-        return _Worker(answer["shared"], answer["cpu"], answer["cuda"], lacks)
+        return _Worker(answer["shared"], True, answer["cuda"], lacks)
 
     def _refused(self, address: str, why: str) -> _Worker:
         self._say_once(f"worker {address} is not used: {why}")
         return _Worker()
 
-    def _able(self, job: Job, shared: bool) -> dict[str, int]:
-        """The workers that can do `job`, and their seats."""
-        able = {a: worker.seats(job) for a, worker in self.workers.items() if worker.shared == shared}
-        return {address: seats for address, seats in able.items() if seats}
+    def _able(self, job: Job, shared: bool) -> frozenset[str]:
+        """The workers that can do `job`, of those that see the results folder or of the others."""
+        return frozenset(a for a, worker in self.workers.items() if worker.shared == shared and worker.can(job))
 
     def _mend(self) -> None:
         """Take back what waits where nobody can do it any more, or while a worker that came later has nothing to do."""
@@ -418,7 +430,7 @@ class _Campaign:
         for key, ticket in list(self.tickets.items()):
             gone = not ticket.workers & self.workers.keys()
             waits = not ticket.place and time.monotonic() - ticket.since > PATIENCE
-            able = {*self._able(ticket.job, True), *self._able(ticket.job, False)}
+            able = self._able(ticket.job, True) | self._able(ticket.job, False)
             if gone or (waits and able - ticket.workers - occupied):
                 self.tickets.pop(key)
                 self._back(ticket)
@@ -443,7 +455,7 @@ class _Campaign:
             self._say_once("there is no worker yet: `fedbench cluster` tells how to start some; waiting")
         elif job.spec.device == "cuda" and not any(worker.cuda for worker in self.workers.values()):
             raise BadInput(f"{what}: none was started with --resources {RESOURCE}=1; start some, or use --device cpu")
-        elif self.submitted and not any(worker.cpu for worker in self.workers.values()):
+        elif self.submitted and not any(worker.used for worker in self.workers.values()):
             self._say_once(f"{what} now; waiting")
         elif not self.outcomes and not self.submitted:
             raise BadInput(f"{what}: {self.said}")
@@ -460,15 +472,14 @@ class _Campaign:
     # ------------------------------------------------------------ jobs
 
     def _submit(self) -> Iterator[Outcome]:
-        """Give every free seat a job."""
+        """Give every free worker a job."""
         for queue in self.todo.values():
             for shared in (True, False):
                 while queue and len(self.tickets) < self.at_most:
                     able = self._able(queue[0], shared)
-                    taken = sum(bool(ticket.workers & able.keys()) for ticket in self.tickets.values())
-                    if taken >= sum(able.values()):
+                    if sum(bool(ticket.workers & able) for ticket in self.tickets.values()) >= len(able):
                         break
-                    yield from self._send(queue.popleft(), shared, frozenset(able))
+                    yield from self._send(queue.popleft(), shared, able)
 
     def _send(self, job: Job, shared: bool, able: frozenset[str]) -> Iterator[Outcome]:
         lock: FileLock | None = FileLock(storage.work_path(job.results, job.spec, "lock"))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.experiments.schema import Experiment, all_settings, load
+from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ class Plan:
     experiment: Experiment
     preset: str
     jobs: Mapping[tuple[str, str], Sequence[Job]]  # (column, method)
-    gaps: Mapping[tuple[str, str], str]
+    gaps: Mapping[tuple[str, str], Gap]
     titles: Mapping[str, str]  # of the methods
     failed: dict[str, str] = field(default_factory=dict)  # identity -> message, once it has been run
+
+    def visits(self, column: str) -> int:
+        """The client visits of a run in the column of that name."""
+        found = next(each for each in self.experiment.columns if each.name == column)
+        return self.experiment.visits(found, self.preset)
 
     def is_current(self, identity: str, code: str, dataset_code: str | None) -> bool:
         """Whether the run `identity`, made by method and data set of these hashes, is one of the plugins of now."""
@@ -59,6 +65,7 @@ def plan(
     results: Path = Path("results"),
     device: str = "auto",
     check_data: bool = True,
+    remote: bool = False,
 ) -> Plan:
     """The runs of `experiment`. A column that cannot be run here is a gap with its reason.
 
@@ -69,86 +76,140 @@ def plan(
     from fedbench.runs.pool import split_done
 
     length = experiment.length(preset)
-    found = _find_all(experiment)
+    found, wrong = _find_all(experiment)
+    if wrong:
+        raise mistakes(experiment._path, experiment._text, wrong)
     titles = {name: plugins.find_method(where).cls.title for name, where in found.items()}
     jobs: dict[tuple[str, str], Sequence[Job]] = {}
-    gaps: dict[tuple[str, str], str] = {}
-    chosen = experiment.chosen(preset)
+    gaps: dict[tuple[str, str], Gap] = {}
+    chosen, methods = experiment.chosen(preset), experiment.chosen_methods(preset)
     for column in experiment.columns:
+        left_out = experiment.method_names if column not in chosen else set(experiment.method_names) - set(methods)
+        gaps |= {(column.name, method): Gap(Missing.NOT_IN_PRESET, preset) for method in left_out}
         if column not in chosen:
-            gaps |= {(column.name, method): f"not in the preset {preset}" for method in experiment.method_names}
             continue
-        gaps |= {(column.name, method): f"not applicable: {why}" for method, why in column.not_applicable.items()}
-        here = [method for method in experiment.method_names if method not in column.not_applicable]
+        gaps |= {
+            (column.name, method): Gap(Missing.NOT_APPLICABLE, why)
+            for method, why in column.not_applicable.items()
+            if method in methods
+        }
+        here = [method for method in methods if method not in column.not_applicable]
         try:
             made = Comparison(
                 methods=[found[method] for method in here],
                 seeds=seed_list(length.seeds),
-                dataset=column.dataset,
+                dataset=beside(experiment, column.dataset),
                 clients=column.clients,
-                partition=column.partition,
-                network=column.network,
+                partition=column.partition and beside(experiment, column.partition),
+                network=_networks_beside(experiment, column),
                 novel_clients=column.novel_clients,
                 adapt_visits=column.adapt_visits,
-                visits=length.visits,
+                visits=experiment.visits(column, preset),
                 evaluate_every=length.evaluate_every,
                 settings={
                     key: str(value)
                     for key, value in {**experiment.settings, **column.settings}.items()
-                    if key.partition(".")[0] in here
+                    if key.partition(".")[0] in (*here, "all")
                 },
                 device=device,
+                settings_file=settings_file(experiment),
                 data_root=data_root,
                 results=results,
+                keep_models=experiment.keep_models,
+                remote=remote,
             ).jobs()
             if check_data:
                 check_possible(split_done(made)[1])
         except BadInput as error:
-            gaps |= {(column.name, method): f"cannot be run: {error}" for method in here}
+            gaps |= {(column.name, method): Gap(Missing.NOT_POSSIBLE, str(error)) for method in here}
             continue
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
     return Plan(experiment, preset, jobs, gaps, titles)
 
 
-def _find_all(experiment: Experiment) -> dict[str, str]:
-    """Where each method is found, by name.
+def settings_file(experiment: Experiment) -> Path | None:
+    """Where the experiment's tuned hyperparameters are."""
+    return None if experiment.settings_file is None else experiment.folder / experiment.settings_file
 
-    Raises BadInput, with its line, for whatever else of the file is unknown: a data set, a partition, a network, a
-    hyperparameter or its value.
+
+def efforts(experiment: Experiment) -> dict[str, str]:
+    """How each method's hyperparameters were found, for tables: `tuned, 16 trials, 9,600 visits` or `defaults`."""
+    from fedbench.runs.settings_file import NOT_TUNED, read_settings
+
+    file = settings_file(experiment)
+    known = {} if file is None else read_settings(file)
+    return {method: known.get(method, NOT_TUNED).words for method in experiment.method_names}
+
+
+def beside(experiment: Experiment, text: str) -> str:
+    """`text`, which names a plug-in or begins with its file, with the file's whole path.
+
+    Raises BadInput for a file that does not lie beside the experiment's.
     """
+    name, dot_py, rest = text.partition(".py")
+    if not dot_py or rest[:1] not in ("", ":", "*"):
+        return text
+    file = (experiment.folder / f"{name}.py").resolve()
+    if file.parent != experiment.folder:
+        raise BadInput(f"{name}.py must lie beside the experiment file, in {experiment.folder}")
+    return f"{file}{rest}"
+
+
+def _networks_beside(experiment: Experiment, column: Column) -> str | None:
+    text = column.networks
+    return text if text is None else ",".join(beside(experiment, part.strip()) for part in text.split(","))
+
+
+def plugin_mistakes(experiment: Experiment) -> list[Mistake]:
+    """What is wrong with the plug-ins, hyperparameters, partitions and networks that `experiment` names."""
+    return _find_all(experiment)[1]
+
+
+def _find_all(experiment: Experiment) -> tuple[dict[str, str], list[Mistake]]:
+    """Where each method is found, by name, and what else of the file is unknown: data sets, partitions, settings."""
     from fedbench import plugins
+
+    wrong: list[Mistake] = []
 
     @contextlib.contextmanager
     def at(*where: str | int) -> Iterator[None]:
         try:
             yield
         except BadInput as error:
-            raise experiment.mistake(where, str(error)) from None
+            wrong.append(Mistake(where, str(error)))
 
-    folder = experiment._path.resolve().parent
     found: dict[str, str] = {}
-    for text, name in zip(experiment.methods, experiment.method_names, strict=True):
-        found[name] = text
-        with at("methods"):
-            if text.endswith(".py"):
-                file = (folder / text).resolve()
-                if file.parent != folder:
-                    raise BadInput(f"{text} must lie beside the experiment file, in {folder}")
-                found[name] = str(file)
-            plugins.find_method(found[name])
+    with at("settings_file"):
+        efforts(experiment)
+    for index, (text, name) in enumerate(zip(experiment.methods, experiment.method_names, strict=True)):
+        with at("methods", index):
+            if name != UNREAD:
+                found[name] = plugins.find_method(beside(experiment, text)).where
     for index, column in enumerate(experiment.columns):
+        dataset = None
         with at("columns", index, "dataset"):
-            dataset = plugins.find_dataset(column.dataset).cls
-        with at("columns", index, "partition"):
-            plugins.parse_partition(column.partition or dataset.partition, dataset)
-        with at("columns", index, "network"):
-            plugins.parse_networks(column.network or dataset.network, column.clients)
+            dataset = plugins.find_dataset(beside(experiment, column.dataset)).cls
+        if dataset is not None:
+            with at("columns", index, "partition"):
+                plugins.parse_partition(column.partition and beside(experiment, column.partition), dataset)
+            with at("columns", index, "network"):
+                networks = _networks_beside(experiment, column)
+                plugins.parse_networks(dataset.network if networks is None else networks, column.clients)
     for where, key, value in all_settings(experiment):
         method, _, field_name = key.partition(".")
-        with at(*where):
-            plugins.configure(plugins.find_method(found[method]), {field_name: str(value)})
-    return found
+        having = [name for name in found if name == method]
+        if method == "all":
+            plugin_fields = {
+                name: {h.name for h in plugins.hyperparameters(plugins.find_method(found[name]).cls)} for name in found
+            }
+            having = [name for name in found if field_name in plugin_fields[name]]
+            if not having:
+                wrong.append(Mistake(where, f"{key}: none of the methods has a field {field_name}"))
+        for name in having:
+            with at(*where):
+                plugins.configure(plugins.find_method(found[name]), {field_name: str(value)})
+    return found, wrong
 
 
 @dataclass(frozen=True)
@@ -170,7 +231,7 @@ def status(
     from fedbench.runs.status import Speeds
     from fedbench.storage import Facts, Index, files
 
-    experiment = load(name)
+    experiment = load(name, plugin_mistakes)
     jobs = plan(experiment, preset, data_root=data_root, results=results, check_data=False).all_jobs
     done, todo = pool.split_done(jobs)
     index, stored = Index(results), list[Facts]()

@@ -14,40 +14,14 @@ from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, delayed
 
 from fedbench import storage
 from fedbench.runs.devices import Devices
 from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
-from fedbench.runs.status import announced
 
 WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
-
-
-def spread(
-    jobs: Sequence[Job],
-    on_progress: Callable[[dict[str, Note]], None],
-    on_outcome: Callable[[Outcome], None],
-    *,
-    at_most: int | None = None,
-    jobs_per_gpu: int = 1,
-    scheduler: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> list[Outcome]:
-    """Run `jobs` on this machine, or on the workers of a Dask `scheduler` (its address, or the file that it wrote).
-
-    `at_most` so many run at a time, by default one a core, or one for each seat on the cluster. `say` gets sentences
-    about workers: those that are not used, and those that died. The rest is as in `run`.
-    """
-    with announced(jobs):
-        if scheduler:
-            from fedbench.runs import cluster
-
-            return cluster.run(jobs, scheduler, on_progress, on_outcome, at_most=at_most, say=say)
-        processes = min(at_most or int(cpu_count()), max(1, len(jobs)))
-        devices = Devices.of_this_machine(jobs_per_gpu) if any(job.device == "cuda" for job in jobs) else None
-        return run(jobs, processes, on_progress, on_outcome, devices=devices)
 
 
 def run(
@@ -57,18 +31,19 @@ def run(
     on_outcome: Callable[[Outcome], None],
     *,
     devices: Devices | None = None,
+    jobs_per_gpu: int = 1,
 ) -> list[Outcome]:
     """Run `jobs` on so many `processes`; the outcomes, in the order of `jobs`.
 
     `on_progress` gets the notes of all running jobs by identity, a few times a second and from another thread;
     `on_outcome` every outcome as it arrives. The first Ctrl-C asks all jobs for a checkpoint and an end; the second is
     a KeyboardInterrupt. A failing job does not disturb the others. Jobs for CUDA take turns on the `devices`, by
-    default those of this machine with one job each; there are never more processes than these can serve.
+    default those of this machine with `jobs_per_gpu` jobs each; there are never more processes than these can serve.
     """
     if not jobs:
         return []
     if devices is None and any(job.device == "cuda" for job in jobs):
-        devices = Devices.of_this_machine()
+        devices = Devices.of_this_machine(jobs_per_gpu)
     if devices is not None:
         processes = min(processes, devices.tokens)
     # not named by the process number, which repeats, and is another's on another host

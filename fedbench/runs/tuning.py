@@ -23,11 +23,11 @@ from fedbench import storage
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins.finding import Plugin
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
-from fedbench.runs import pool
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.job import Job, Note, Outcome
 from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
+from fedbench.runs.workers import Workers
 
 FIRST_SEED = 1001  # and those behind it: comparisons take 42, 27, 13, 0, 1, 2, ...
 
@@ -126,7 +126,8 @@ class Tuning:
     comparison: Comparison  # of the methods; its seeds and visits are not used
     rungs: Rungs
     search: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> values or range
-    processes: int = 1
+    workers: Workers = Workers(jobs=1)  # noqa: RUF009  frozen
+    say: Callable[[str], None] = lambda text: None
 
     def run(
         self,
@@ -147,7 +148,7 @@ class Tuning:
             ]
             todo = [job for _, _, job in planned if look(job).state != "done"]
             on_rung(rung, todo)
-            outcomes = pool.run(todo, min(self.processes, max(1, len(todo))), on_progress, on_outcome)
+            outcomes = self.workers.run(todo, on_progress, on_outcome, self.say)
             if any(outcome.ending == "stopped" for outcome in outcomes):
                 return None
             for search in searches:

@@ -6,24 +6,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fedbench.storage import measures
+from fedbench.storage.disk import files, read, read_in_place
+from fedbench.storage.schema import Result
 from fedbench.storage.spec import Scalar
 
 if TYPE_CHECKING:
     import pandas as pd
-
-from fedbench.storage.disk import files, read
-from fedbench.storage.schema import Result
 
 
 def load_results(path: str | Path = "results", level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
     """Results as a tidy pandas frame.
 
     `path` is a results folder or one file. A row is a run (`runs`), a client of a run (`clients`: test accuracy at the
-    round that validation chose, unseen clients included), or a look at the validation data (`history`). Accuracies are
-    0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed; the method's
-    hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
+    round that validation chose, unseen clients included), or one evaluation on the validation data (`history`).
+    Accuracies are 0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed;
+    the method's hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
     """
-    return frame(map(read, files(Path(path))), level)
+    one = read if Path(path).is_file() else read_in_place
+    return frame(map(one, files(Path(path))), level)
 
 
 def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
@@ -49,21 +50,24 @@ def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"
 
 
 def _summary(result: Result) -> dict[str, Any]:
-    import numpy as np
-
     best, last = result.best, result.last
+    accuracies = best.client_accuracy
     return {
         "accuracy": best.accuracy,
         "client_mean": best.client_mean,
-        "worst_decile": float(np.quantile(best.client_accuracy, 0.1)),
-        "client_std": float(np.std(best.client_accuracy)),
+        "worst_tenth": measures.worst_tenth(accuracies),
+        "worst_client": measures.worst_client(accuracies),
+        "client_std": measures.client_std(accuracies),
+        "jain_index": measures.jain_index(accuracies),
         "unseen_accuracy": result.unseen.best.accuracy if result.unseen else None,
         "unseen_client_mean": result.unseen.best.client_mean if result.unseen else None,
         "best_round": best.round,
         "best_visits": best.visits,
         "val_accuracy": best.val_accuracy,
-        "bytes_per_visit": (last.bytes_down + last.bytes_up) / max(1, last.visits),
-        "bytes": last.bytes_down + last.bytes_up + last.bytes_welcome,
+        "bytes_per_visit": measures.bytes_per_visit(last),
+        "bytes": measures.bytes_moved(last),
         "steps": last.steps,
+        "gradients": last.gradients,
+        "personalize_gradients": best.personalize_gradients,
         "seconds": last.seconds,
     }

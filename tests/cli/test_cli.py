@@ -50,7 +50,7 @@ def test_a_run_prints_a_table_stores_a_result_and_is_not_run_again(run: Run, tmp
     assert (status, err) == (0, "")
     assert "fedavg seed 42: done (1/1)" in out
     assert "FedAvg" in out
-    assert "worst decile" in out
+    assert "worst tenth" in out
     (path,) = (tmp_path / "results").glob("digits/fedavg/*.json")
     stored = json.loads(path.read_text())
     assert stored["spec"]["visits"] == 4

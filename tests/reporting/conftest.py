@@ -38,15 +38,19 @@ def result(
     novel: int = 0,
     code: str = "c0de",
     version: str = "0.1.0",
-    partition: str | None = None,
+    partition: str | None = None,  # the checksum
+    partition_text: str = "classes:per_client=2,spare=1,low=0.4,high=0.6,seeding=keyed",
     torch: str = "2.6.0",
+    modern: bool = True,  # of format 2: with gradient evaluations and the scores on the way
+    provenance: dict[str, Any] | None = None,
+    depends_on_length: bool = False,
     **spec: Any,
 ) -> storage.Result:
     """A complete result. Numbers come from a generator that the spec seeds."""
     settings: dict[str, Any] = {
         "dataset": "digits",
         "network": "mlp-digits",
-        "partition": "classes:per_client=2,spare=1,low=0.4,high=0.6,seeding=keyed",
+        "partition": partition_text,
         "clients": (len(correct) if correct else 20) + novel,
         "novel_clients": novel,
         "adapt_visits": 20 if novel else 0,
@@ -65,6 +69,7 @@ def result(
             "round": visits // 5,
             "visits": visits,
             "steps": 50 * visits,
+            **({"gradients": 50 * visits, "personalize_gradients": 0} if modern else {}),
             "bytes_down": per_visit * visits,
             "bytes_up": per_visit * visits,
             "bytes_welcome": 0,
@@ -79,27 +84,39 @@ def result(
     test: dict[str, Any] = scores(rng, seen, skill)
     if correct is not None:
         test = {"correct": list(correct), "total": [10] * len(correct), "loss": [0.5] * len(correct)}
+    improvements = history[:1]
+    for each in history:
+        if each["val_accuracy"] > improvements[-1]["val_accuracy"]:
+            improvements.append(each)
     unseen: dict[str, Any] | None = None
     if novel:
-        unseen = {"best": {**row(20), "test": scores(rng, novel, skill - 0.1)}, "history": timed[:2]}
+        later = row(20)
+        best = max(history[0], later, key=lambda each: each["val_accuracy"])
+        looks = [timed[0], {**later, "seconds": 1.0}]
+        unseen = {"best": {**best, "test": scores(rng, novel, skill - 0.1)}, "history": looks}
     payload: dict[str, Any] = {
-        "format": 1,
+        "format": 2 if modern else 1,
         "spec": plan.model_dump(mode="json"),
         "title": title or TITLES.get(method, method),
         "code": code,
         "partition": partition or f"{plan.dataset}-{plan.clients}-{seed}",
-        "best": {**history[-1], "test": test},
+        "best": {**improvements[-1], "test": test},
+        "earlier": [{**row, "test": scores(rng, seen, skill * row["val_accuracy"])} for row in improvements[:-1]]
+        if modern
+        else None,
+        "depends_on_length": depends_on_length,
         "unseen": unseen,
         "history": timed,
     }
-    provenance = {
+    made = {
         "finished": "2026-01-01T00:00:00+00:00",
         "software": {"fedbench": version, "python": "3.11.7", "torch": torch},
         "commit": None,
         "host": {"system": "Linux", "machine": "x86_64"},
         "device": "cpu",
+        **(provenance or {}),
     }
-    clean = storage.Result(**payload, digest="", provenance=provenance)
+    clean = storage.Result(**payload, digest="", provenance=made)
     return clean.model_copy(update={"digest": storage.digest(clean.model_dump(mode="json"))})
 
 
@@ -148,3 +165,51 @@ def fill(root: Path, count: int, every: int = EVERY) -> None:
         path = storage.result_path(root, path_result.spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path_result.model_dump_json(indent=1) + "\n")
+
+
+EXPERIMENT = """\
+title = "Mine"
+paper = "none"
+caption = "Two methods on the digits."
+metric = "pooled"
+tables = ["grid", "measures", "differences", "communication"]
+figures = ["front"]
+target = 60.0
+methods = ["fedavg", "local"]
+
+[presets.smoke]
+visits = 20
+seeds = 2
+evaluate_every = 10
+
+[[columns]]
+name = "digits-10"
+label = "Digits, 10 clients"
+dataset = "digits"
+clients = 10
+
+[[columns]]
+name = "digits-5"
+label = "Digits, 5 clients"
+dataset = "digits"
+clients = 5
+not_applicable = { local = "only to see a gap" }
+
+[settings]
+"fedavg.local.lr" = 0.01
+
+[sources.memory]
+text = "remembered, unverified"
+certainty = "remembered"
+
+[published.digits-10]
+fedavg = { mean = 50.0, std = 1.0, source = "memory" }
+local = { absent = "not recalled" }
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(EXPERIMENT)
+    return path

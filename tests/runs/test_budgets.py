@@ -13,7 +13,7 @@ from fedbench import plugins, storage
 from fedbench.errors import BadInput
 from fedbench.runs.job import Job
 from fedbench.runs.state import look, state_path
-from fedbench.storage import Result
+from fedbench.storage import Facts, Result
 from fedbench.training import Engine, Progress
 
 ALL = plugins.names("method")
@@ -95,6 +95,21 @@ def refusal(run: Result, visits: int) -> str:
 def test_budgets_off_the_grid_and_beyond_the_end_are_refused(visits: int, tmp_path: Path) -> None:
     run = result(budget(tmp_path, "fedavg", 20))
     assert "it was evaluated at 4, 8, ..., 20; name one of these" in refusal(run, visits)
+
+
+def test_the_index_knows_what_a_result_answers(tmp_path: Path) -> None:
+    """Planning asks the facts of a result, and not the result."""
+
+    def answers(run: Result, visits: int) -> bool:
+        try:
+            return run.at(visits).spec.visits == visits
+        except BadInput:
+            return False
+
+    runs = [result(budget(tmp_path, "fedavg", 20)), result(budget(tmp_path, "lg-fedavg", 20))]
+    for run in runs:
+        shorter = [visits for visits in range(-1, 30) if visits != 20 and answers(run, visits)]
+        assert [visits for visits in Facts.of(run).cuts if visits != 20] == shorter
 
 
 def test_a_run_that_cannot_be_cut_says_why(tmp_path: Path) -> None:

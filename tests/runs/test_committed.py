@@ -1,6 +1,9 @@
 """Small results that are committed beside the tests come out again, bit for bit: whatever moves a number is seen here.
 
-They were made by `fedbench run --methods fedavg,pfedhn --visits 20 --evaluate-every 5 --seeds 42` with 5 local steps.
+They were made by
+
+    fedbench run --methods fedavg,pfedhn --seeds 42 --visits 20 --evaluate-every 5 --device cpu \\
+        --set fedavg.local.steps=5 --set pfedhn.local.steps=5
 """
 
 from __future__ import annotations

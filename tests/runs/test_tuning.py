@@ -23,6 +23,7 @@ from fedbench.runs.tuning import (
     Tuned,
     Tuning,
 )
+from fedbench.runs.workers import Workers
 from fedbench.storage import SEEDS, seed_list
 
 METHODS = ("fedavg", "per-fedavg", "lg-fedavg")
@@ -42,7 +43,7 @@ def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes:
         comparison=comparison,
         rungs=Rungs.of(trials, visits, 5),
         search=changes.get("search", {}),
-        processes=processes,
+        workers=Workers(jobs=processes),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +47,33 @@ def test_validation_chooses_the_round_strictly() -> None:
         for model, rows in zip(models, clients.test, strict=True)
     ]
     assert progress.best["test"]["correct"] == [correct for correct, _, _ in scored]
+
+
+def test_pooled_validation_accuracy_chooses_and_the_best_test_accuracy_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two clients with 10 and 90 validation rows, three looks with made-up scores.
+
+    Pooled validation accuracy is 0.30, 0.55, 0.50, the clients' mean 0.57, 0.48, 0.72; on test the first is best.
+    Pooled chooses the second look, whose test scores are stored; the third is not read on test at all.
+    """
+    validation = [[(9, 10), (21, 90)], [(4, 10), (51, 90)], [(10, 10), (40, 90)]]
+    test = [[(9, 10), (9, 10)], [(5, 10), (5, 10)]]
+    ready = problem("fedavg", {"clients_per_round": 2}, clients=2, visits=4, evaluate_every=2)
+    scores = iter([pair for looks in zip(validation, [*test, []], strict=True) for look in looks for pair in look])
+
+    def made_up(*args: Any) -> tuple[int, int, float]:
+        correct, total = next(scores)
+        return correct, total, 1.0
+
+    monkeypatch.setattr("fedbench.training.engine.score", made_up)
+    progress = finished(ready)
+    assert [row["val_accuracy"] for row in progress.history] == [0.30, 0.55, 0.50]
+    assert [row["val_client_mean"] for row in progress.history] == pytest.approx([0.5667, 0.4833, 0.7222], abs=1e-4)
+    assert progress.best is not None
+    assert progress.best["visits"] == 2
+    assert progress.best["test"]["correct"] == [5, 5]
+    assert list(scores) == []
 
 
 def test_test_rows_are_read_only_where_validation_improved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +187,21 @@ def test_unseen_clients_do_not_modify_the_trained_server(method: str) -> None:
     assert adapted is not None
     assert len(adapted["best"]["test"]["correct"]) == 2
     assert adapted["history"][0]["visits"] == 0
+
+
+def test_unseen_clients_are_scored_at_the_look_that_validation_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five looks in four visits with made-up scores of one client: 2, 6, 5, 6, 4 of 10 rows; the second is the best.
+
+    Test rows are read where validation was better than ever, at the first two looks: 9 and 3 of 10.
+    """
+    ready = problem("local", novel_clients=1, adapt_visits=4)
+    assert ready.unseen is not None
+    start = ready.engine.start()
+    scores = iter([2, 9, 6, 3, 5, 6, 4])
+    monkeypatch.setattr("fedbench.training.engine.score", lambda *args: (next(scores), 10, 1.0))
+    adapted = adapt(start.server, ready.unseen, ready.engine.rounds)
+    assert adapted is not None
+    assert [row["val_accuracy"] for row in adapted["history"]] == [0.2, 0.6, 0.5, 0.6, 0.4]
+    assert (adapted["best"]["visits"], adapted["best"]["test"]["correct"]) == (1, [3])
+    assert [row["visits"] for row in adapted["earlier"]] == [0]
+    assert list(scores) == []

@@ -1,24 +1,32 @@
-"""What all figures have in common: their width, their look, one style a method, and how they become files."""
+"""What all figures have in common: width, look, one style a method, and how they become files."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import html
 import io
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from fedbench.reporting.cells import Floats
 from fedbench.reporting.settings import SettingResults
 
-WIDTH = 3.4  # inches
+WIDTH = 3.25  # inches: a column of print
 DPI = 200
+CONTRAST = 4.5  # of letters on white, as WCAG asks for
 LOOK: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -34,6 +42,7 @@ LOOK: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,  # letters that an editor can select
     "svg.hashsalt": "fedbench",
+    "svg.fonttype": "none",
     "text.parse_math": False,  # a $ in a title is a $
 }
 
@@ -45,15 +54,49 @@ class Style(NamedTuple):
     marker: str
     line: str
 
+    @property
+    def ink(self) -> str:
+        """The colour for letters: darkened until its contrast with white suffices."""
+        return readable(self.color)
+
+
+def contrast(color: str) -> float:
+    """The contrast ratio of a colour with white, 1 .. 21. Source: WCAG 2, relative luminance."""
+    channels = np.array(to_rgb(color))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05))
+
+
+@cache
+def readable(color: str) -> str:
+    """`color`, darkened as little as letters need."""
+    shade = np.array(to_rgb(color))
+    while contrast(to_hex(tuple(shade))) < CONTRAST:
+        shade = shade * 0.97
+    return to_hex(tuple(shade))
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that was made: the stem of its files, what it shows, and its bytes by format."""
+    """A figure that was made: the stem of its files, what it shows, and its bytes by format.
+
+    A picture with an "svg" is shown by it in the page; `series` are then the methods that can be hidden there.
+    """
 
     name: str
     title: str
     caption: str
-    files: Mapping[str, bytes]  # "png", "pdf"
+    files: Mapping[str, bytes]  # "png", "pdf", "csv"; "svg" where points have values to show
+    series: Sequence[str] = ()
+
+
+class Series(NamedTuple):
+    """Points of a curve with the text that each shows on hover."""
+
+    title: str
+    x: Floats
+    y: Floats
+    texts: Sequence[str]
 
 
 @cache
@@ -95,20 +138,64 @@ def line_styles(setting: SettingResults) -> dict[str, Style]:
     return made
 
 
-def new_figure(height: float) -> tuple[Figure, Axes]:
+def new_figure(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """An empty figure of the common width, `height` inches high. Draw inside `rc_context(LOOK)`."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
 
 
-def save_picture(figure: Figure, name: str, title: str, caption: str) -> Picture:
-    """The finished figure as a picture, which has the same bytes every time."""
+def save_picture(
+    figure: Figure,
+    name: str,
+    title: str,
+    caption: str,
+    data: Iterable[Mapping[str, object]] = (),
+    series: Sequence[Series] = (),
+) -> Picture:
+    """The finished figure as a picture, which has the same bytes every time.
+
+    `data` are the rows of its CSV file. With `series`, the picture has an SVG too, in which the points of the curves
+    show their values.
+    """
     files = {}
-    for kind in ("png", "pdf"):
-        buffer = io.BytesIO()
-        stamp = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=stamp)
-        files[kind] = buffer.getvalue()
+    for kind, stamp in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        files[kind] = _printed(figure, kind, stamp)
         figure.set_layout_engine("none")  # the layout is found; finding it again takes as long as drawing
-    return Picture(name, title, caption, files)
+    if series:
+        for number, each in enumerate(series):
+            (points,) = figure.axes[0].plot(each.x, each.y, "o", color="black", markersize=7, mew=0, alpha=0)
+            points.set_gid(f"series-{number}-points")
+        files["svg"] = _with_texts(_printed(figure, "svg", {"Date": None}).decode(), name, series).encode()
+    files["csv"] = _csv(data).encode()
+    return Picture(name, title, caption, files, [each.title for each in series])
+
+
+def _printed(figure: Figure, kind: str, stamp: Mapping[str, None]) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "fedbench"}):
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=dict(stamp))
+    return buffer.getvalue()
+
+
+def _csv(data: Iterable[Mapping[str, object]]) -> str:
+    rows = list(data)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _with_texts(svg: str, name: str, series: Sequence[Series]) -> str:
+    """The SVG for the page: no declarations, ids of its own, and a title in every point."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    for number, each in enumerate(series):
+        start = svg.index(f'id="series-{number}-points"')
+        end = svg.index("</g>", svg.index("<use", start))
+        points = re.split(r"(<use [^>]*)/>", svg[start:end])  # what is between, a point, what is between, ...
+        for place, text in enumerate(each.texts[: len(points) // 2]):
+            points[2 * place + 1] += f"><title>{html.escape(text)}</title></use>"
+        svg = svg[:start] + "".join(points) + svg[end:]
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

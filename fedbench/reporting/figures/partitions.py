@@ -1,57 +1,99 @@
-"""Pictures of who holds which classes. They need the data and torch, which other parts of a report do without."""
+"""Pictures of who holds which rows. They need the data and torch, which the rest of a report does without."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fedbench.errors import BadInput
-from fedbench.reporting.figures import Picture
+from fedbench.reporting.cells import Floats
+from fedbench.reporting.figures.canvas import Picture
+from fedbench.reporting.figures.clients import balance
 from fedbench.reporting.settings import SettingResults
+
+if TYPE_CHECKING:
+    from fedbench.dataset import Data
+    from fedbench.partitions import Partition
 
 
 def pictures(
-    by_setting: Sequence[SettingResults], data_root: Path | None = None, download: bool = True
+    settings: Sequence[SettingResults], data_root: Path | None = None, download: bool = True
 ) -> tuple[list[Picture], list[str]]:
-    """A picture of each setting's partition, under the first seed; a sentence for each that could not be made.
+    """Who holds which classes, and accuracy against samples and label entropy; a sentence for each missing picture.
 
     Without `download`, a data set that is not there is not fetched.
     """
-    from fedbench import plugins
-    from fedbench.dataset import data_root as find_root
-    from fedbench.partitions import picture
-    from fedbench.runs.prepare import load_data, make_partition
-
     made: list[Picture] = []
     missing: list[str] = []
-    for setting in by_setting:
+    for setting in settings:
         if not setting.runs:
             continue
-        run = setting.runs[0]
-        spec = run.spec
-        root = find_root(data_root)
-        file = root / f"{spec.dataset}.npz"
         try:
-            if plugins.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
-                raise BadInput(f"{file} is not there")
-            partition = make_partition(spec.dataset, root, spec.partition, spec.clients, spec.seed)
-            data = load_data(spec.dataset, root)
+            data, partitions = _partitions(setting, data_root, download)
         except BadInput as error:
             missing.append(f"no picture of the partition of {setting.label}: {error}")
             continue
-        if partition.checksum() != run.partition:
-            missing.append(
-                f"no picture of the partition of {setting.label}: these data give another one than the runs had"
-            )
-            continue
-        files = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for kind in ("png", "pdf"):
-                path = Path(folder) / f"partition.{kind}"
-                picture(partition, data, path)
-                files[kind] = path.read_bytes()
-        title = f"Who holds what: {setting.label}"
-        caption = f"Training rows of each client and class, seed {spec.seed}, partition {spec.partition}."
-        made.append(Picture(f"{setting.name}-partition", title, caption, files))
+        seed, partition = next(iter(partitions.items()))
+        made.append(_who_holds_what(setting, seed, partition, data))
+        trained = range(min(len(run.seen.client) for run in setting.runs))
+        counts = {seed: _counts(each, data)[trained] for seed, each in partitions.items()}
+        samples = {seed: table.sum(axis=1) for seed, table in counts.items()}
+        found = balance(setting, samples, {seed: label_entropy(table) for seed, table in counts.items()})
+        made += [found] if found else []
     return made, missing
+
+
+def _partitions(setting: SettingResults, data_root: Path | None, download: bool) -> tuple[Data, dict[int, Partition]]:
+    """The data of a setting, and its partition under every seed.
+
+    Raises BadInput where the data are not there, or are other data than those of the runs.
+    """
+    from fedbench import plugins
+    from fedbench.dataset import data_root as find_root
+    from fedbench.runs.prepare import load_data, make_partition
+
+    root = find_root(data_root)
+    made: dict[int, Partition] = {}
+    spec = setting.runs[0].spec
+    file = root / f"{spec.dataset}.npz"
+    if plugins.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
+        raise BadInput(f"{file} is not there")
+    for run in setting.runs:
+        if run.spec.seed not in made:
+            made[run.spec.seed] = make_partition(spec.dataset, root, spec.partition, spec.clients, run.spec.seed)
+        if made[run.spec.seed].checksum() != run.partition:
+            raise BadInput("these data give another one than the runs had")
+    return load_data(spec.dataset, root), made
+
+
+def _who_holds_what(setting: SettingResults, seed: int, partition: Partition, data: Data) -> Picture:
+    from fedbench.partitions import picture
+
+    files = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("png", "pdf"):
+            path = Path(folder) / f"partition.{kind}"
+            picture(partition, data, path)
+            files[kind] = path.read_bytes()
+    counts = _counts(partition, data).astype(int)
+    rows = [",".join(map(str, [client, *row])) for client, row in enumerate(counts.tolist())]
+    head = ",".join(["client", *(f"class {c}" for c in range(data.classes))])
+    files["csv"] = "\n".join([head, *rows, ""]).encode()
+    spec = setting.runs[0].spec
+    caption = f"Training rows of each client and class, seed {seed}, partition {spec.partition}."
+    return Picture(f"{setting.name}-partition", f"Who holds what: {setting.label}", caption, files)
+
+
+def _counts(partition: Partition, data: Data) -> Floats:
+    """Training rows of each client and class [N, classes]."""
+    return np.asarray(partition.histogram(data.labels, data.classes).numpy(), dtype=float)
+
+
+def label_entropy(counts: Floats) -> Floats:
+    """The entropy of each client's labels in bits [N], from its rows of every class [N, classes]."""
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    return np.asarray(-(shares * np.log2(np.where(shares > 0, shares, 1))).sum(axis=1))

@@ -1,33 +1,41 @@
-"""Tables as data, and their forms on paper and screen."""
+"""Tables of a report: as data, what stands in them, and their forms on paper and screen."""
 
-from fedbench.reporting.tables.forms import (
-    Column,
-    Entry,
-    Table,
-    as_csv,
-    body,
-    latex,
-    latex_document,
-    legend,
-    markdown,
-    number,
-    quoted,
-    terminal,
-    tex,
+from fedbench.reporting.tables.contents import (
+    best_of,
+    difference_table,
+    effort,
+    fairness,
+    grids,
+    metric_value,
+    ranking,
+    sends_alike,
+    targets,
 )
+from fedbench.reporting.tables.forms import as_csv, markdown, terminal
+from fedbench.reporting.tables.model import Column, Entry, Table, body, legend, number, quoted
+from fedbench.reporting.tables.typeset import latex, latex_document, tex
 
 __all__ = [
     "Column",
     "Entry",
     "Table",
     "as_csv",
+    "best_of",
     "body",
+    "difference_table",
+    "effort",
+    "fairness",
+    "grids",
     "latex",
     "latex_document",
     "legend",
     "markdown",
+    "metric_value",
     "number",
     "quoted",
+    "ranking",
+    "sends_alike",
+    "targets",
     "terminal",
     "tex",
 ]

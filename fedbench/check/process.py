@@ -1,0 +1,92 @@
+"""What a plug-in could change or use of the process that it runs in, and must not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedbench.runs.torch_settings import torch_settings
+
+_listeners: list[list[str]] = []  # who wants to know what is opened
+_installed = False
+
+
+def process_state() -> dict[str, Any]:
+    """Everything that neighbours in the process depend on: settings, generators, environment, folder; comparable."""
+    return {
+        **torch_settings(),
+        "whether torch records gradients": torch.is_grad_enabled(),
+        "torch's anomaly detection": torch.is_anomaly_enabled(),
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": _numpy_generator(),
+        "Python's global generator": random.getstate(),
+        "numpy's treatment of errors": np.geterr(),
+        "the environment": dict(os.environ),
+        "the working directory": str(Path.cwd()),
+    }
+
+
+def _numpy_generator() -> tuple[bytes, int]:
+    _, keys, place, *_ = np.random.get_state()  # noqa: NPY002
+    assert isinstance(keys, np.ndarray)
+    return keys.tobytes(), int(place)
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The names of what is not as it was."""
+    return [name for name, value in before.items() if after[name] != value]
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """While inside, the global generators may be used; afterwards they stand where they stood."""
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[list[str]]:
+    """While inside, what is opened: files, connections, other programs. Imports do not count."""
+    global _installed
+    if not _installed:  # a hook cannot be taken away again; it does nothing while nobody listens
+        sys.addaudithook(_hear)
+        _installed = True
+    found: list[str] = []
+    _listeners.append(found)
+    try:
+        yield found
+    finally:
+        _listeners.remove(found)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _listeners:
+        return
+    if event == "open" and not isinstance(arguments[0], int) and not _importing(sys._getframe(1)):
+        _listeners[-1].append(f"opens {os.fsdecode(arguments[0])}")
+    elif event == "socket.connect":
+        _listeners[-1].append(f"connects to {arguments[1]}")
+    elif event in ("subprocess.Popen", "os.system"):
+        _listeners[-1].append(f"starts {arguments[0]}")
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,195 @@
+"""Claims of a paper, answered by results: holds, does not hold, undecided, or not tested.
+
+What decides is the paired interval over seeds: runs with one seed have the same clients with the same rows, so the
+numbers of two cells are paired by seed, and the mean of their differences d has the 95 % interval of Student's t with
+n - 1 degrees of freedom. Clients of one run are not independent repetitions, and are not used as such. With one seed
+there is no interval, and nothing is decided; nor where accuracies differ alike under all seeds, for that says nothing
+of their spread.
+
+* `A > B`: holds where the interval of A - B lies above the margin, does not where it lies below it.
+* `A > each of B, C`: holds where that is so for each (no correction is needed where all must pass), does not where it
+  fails for one.
+* `equal within M: A, B, ...`: holds where the intervals of all differences lie within -M .. M (two one-sided tests),
+  does not where one lies outside.
+* `falls with: AXIS`: each seed has the slope of a straight line through its numbers along the axis; holds where the
+  interval of the slopes lies below zero, does not where it lies above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fedbench.experiments.rules import EXACT, CellName, Rule, resolve
+from fedbench.experiments.schema import CERTAINTY
+from fedbench.reporting.statistics import student
+
+if TYPE_CHECKING:
+    from fedbench.experiments.schema import Claim
+    from fedbench.reporting.paper import Part
+    from fedbench.runs.plan import Plan
+
+Verdict = Literal["holds", "does not hold", "undecided", "not tested"]
+ORDER: tuple[Verdict, ...] = ("does not hold", "not tested", "undecided", "holds")  # what a claim of many parts is
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds; without `low` and `high` where there is one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    def __str__(self) -> str:
+        """In the unit of the numbers."""
+        if self.low is None or self.high is None:
+            seeds = "one seed" if self.seeds == 1 else f"the same for {self.seeds} seeds"
+            return f"{_number(self.mean)} ({seeds})"
+        return f"{_number(self.mean)} [{_number(self.low)}, {_number(self.high)}] over {self.seeds} seeds"
+
+
+def _number(value: float) -> str:
+    text = f"{value:+.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:+.1e}"
+    return text.replace("-", "\u2212")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim and what became of it."""
+
+    text: str
+    verdict: Verdict
+    evidence: str  # the number that decides it
+    source: str
+
+
+def interval(values: Sequence[float], exact: bool = False) -> Interval:
+    """The mean of one number a seed and its interval by Student's t.
+
+    There is none for one seed, nor for equal numbers, unless these are `exact`.
+    """
+    numbers = np.asarray(values, dtype=float)
+    n, mean = len(numbers), float(np.mean(numbers))
+    if found := student(numbers):
+        return Interval(mean, found[0], found[1], n)
+    low, high = (float(numbers.min()), float(numbers.max())) if exact and n > 1 else (None, None)
+    return Interval(mean, low, high, n)
+
+
+def answers(plan: Plan, part: Part) -> list[Answer]:
+    """What the results of a `plan`, and the numbers that a `part` of the report computed, say of each claim."""
+    return [_answer(claim, plan, part) for claim in plan.experiment.claims]
+
+
+def _answer(claim: Claim, plan: Plan, part: Part) -> Answer:
+    meaning = CERTAINTY[claim.certainty][1]
+    source = f"{claim.where}; {meaning}. Rule: {claim.rule}."
+    rule = claim.parsed
+    cells = resolve(rule, plan.experiment)
+    missing = sorted({cell for cell in cells.cells if not part.values.get(cell)})
+    if missing:
+        return Answer(claim.text, "not tested", _missing(plan, missing), source)
+    verdict, evidence = decide(rule, cells.pairs, cells.series, part.values, part.places)
+    effort = sorted({plan.visits(cell.column) for cell in cells.cells if cell.column})
+    return Answer(claim.text, verdict, evidence + (f", after {_list(effort)} visits." if effort else "."), source)
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
+
+
+def _missing(plan: Plan, cells: Sequence[CellName]) -> str:
+    first = cells[0]
+    name = " ".join(
+        filter(None, [first.quantity, first.method and f"of {first.method}", first.column and f"in {first.column}"])
+    )
+    why = plan.gaps.get((first.column, first.method), "no results")
+    more = f", and {len(cells) - 1} more" if len(cells) > 1 else ""
+    return f"There is no {name} ({why}){more}."
+
+
+def decide(
+    rule: Rule,
+    pairs: Sequence[tuple[CellName, CellName]],
+    series: Sequence[Sequence[CellName]],
+    values: Mapping[CellName, Mapping[int, float]],
+    places: Mapping[tuple[str, str], Mapping[int, float]],
+) -> tuple[Verdict, str]:
+    """The verdict on a rule of which every cell has numbers, and the part that decides it with its interval.
+
+    `values` are numbers by cell and seed, `places` where a column stands on an axis, by (axis, column) and seed.
+    """
+    found: list[tuple[Verdict, float, str]] = []  # of each part: its verdict, how far it is from failing, in words
+    for a, b in pairs:
+        if rule.kind == "less":
+            a, b = b, a
+        seeds = [seed for seed in values[a] if seed in values[b]]
+        name = f"{a.words([b])} less {b.words([a])}{_common(a, b)}"
+        if not seeds:
+            found.append(("not tested", 0.0, f"{name}: no seed in common"))
+            continue
+        over = interval([values[a][seed] - values[b][seed] for seed in seeds], {a.quantity, b.quantity} <= EXACT)
+        if rule.kind == "equal":
+            found.append((_within(over, rule.margin), rule.margin - abs(over.mean), f"{name}: {over}"))
+        else:
+            found.append((_above(over, rule.margin), over.mean - rule.margin, f"{name}: {over}"))
+    for line in series:
+        name = " ".join(filter(None, [line[0].quantity, line[0].method and f"of {line[0].method}"]))
+        slopes = _slopes(rule.axis, line, values, places)
+        if not slopes:
+            found.append(("not tested", 0.0, f"{name}: no seed has two places on the axis {rule.axis}"))
+            continue
+        over = interval(slopes)
+        up = over if rule.kind == "rises" else _negative(over)
+        found.append((_above(up, 0.0), up.mean, f"slope of {name} along {rule.axis}: {over}"))
+    worst = min(found, key=lambda part: (ORDER.index(part[0]), part[1]))
+    many = f" (the closest of {len(found)} comparisons)" if len(found) > 1 else ""
+    return worst[0], worst[2] + many
+
+
+def _common(a: CellName, b: CellName) -> str:
+    """What two cells share, in words."""
+    shared = [x for x, y in zip(a, b, strict=True) if x == y and x not in ("", "accuracy")]
+    return f", {' '.join(shared)}" if shared else ""
+
+
+def _above(over: Interval, bound: float) -> Verdict:
+    if over.low is None or over.high is None:
+        return "undecided"
+    return "holds" if over.low > bound else "does not hold" if over.high < bound else "undecided"
+
+
+def _within(over: Interval, margin: float) -> Verdict:
+    if over.low is None or over.high is None:
+        return "undecided"
+    if -margin <= over.low and over.high <= margin:
+        return "holds"
+    return "does not hold" if over.low > margin or over.high < -margin else "undecided"
+
+
+def _negative(over: Interval) -> Interval:
+    low, high = over.low, over.high
+    return Interval(-over.mean, None if high is None else -high, None if low is None else -low, over.seeds)
+
+
+def _slopes(
+    axis: str,
+    line: Sequence[CellName],
+    values: Mapping[CellName, Mapping[int, float]],
+    places: Mapping[tuple[str, str], Mapping[int, float]],
+) -> list[float]:
+    """The slope of a straight line through the numbers of each seed that all cells of a series have."""
+    slopes = []
+    for seed in values[line[0]]:
+        if not all(seed in values[cell] and seed in places.get((axis, cell.column), {}) for cell in line):
+            continue
+        x = np.array([places[axis, cell.column][seed] for cell in line])
+        y = np.array([values[cell][seed] for cell in line])
+        if np.ptp(x) > 0:
+            slopes.append(float(np.polyfit(x, y, 1)[0]))
+    return slopes

@@ -1,0 +1,76 @@
+"""One setting varied: accuracy along the axis of the experiment."""
+
+from __future__ import annotations
+
+from fedbench.experiments.rules import ACCURACY, CellName
+from fedbench.reporting.claims import interval
+from fedbench.reporting.figures import styles
+from fedbench.reporting.paper.lines import Axis, Line, draw_lines
+from fedbench.reporting.paper.material import Material, Part
+from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.storage.gap import Gap, Missing
+
+
+def part(material: Material) -> Part:
+    """A figure of accuracy along the axis, where columns have places on it, and the differences between columns."""
+    values, columns, experiment = material.values(), material.columns, material.plan.experiment
+    made = Part()
+    placed = [column for column in columns if column.x is not None]
+    if experiment.axis is not None and len(placed) > 1:
+        axis = experiment.axis
+        made.places = {
+            (axis, column.name): {
+                each.seed: float(column.x or 0)
+                for m in material.methods
+                for each in material.stored.get((column.name, m), ())
+            }
+            for column in placed
+        }
+        looks = styles(material.methods)
+        ticks = sorted(float(column.x or 0) for column in placed)
+        made.pictures.append(
+            draw_lines(
+                "sweep",
+                f"{experiment.title}: accuracy along {axis}",
+                f"Test accuracy ({experiment.metric}) against {axis}, mean ± standard deviation over seeds.",
+                [
+                    Line.through(
+                        material.title(method),
+                        looks[method],
+                        [(float(c.x or 0), values.get(CellName(ACCURACY, method, c.name), {})) for c in placed],
+                    )
+                    for method in material.methods
+                ],
+                Axis(axis, ticks, logarithmic=min(ticks) > 0 and max(ticks) >= 20 * min(ticks)),
+                "test accuracy (%)",
+            )
+        )
+    if len(columns) > 1:
+        made.tables.append(_differences(material, values))
+    return made
+
+
+def _differences(material: Material, values: dict[CellName, dict[int, float]]) -> Table:
+    """Every column less the first one, paired by seed, for each method."""
+    first, *others = material.columns
+    rows = []
+    for method in material.methods:
+        base = values.get(CellName(ACCURACY, method, first.name), {})
+        row = []
+        for column in others:
+            mine = values.get(CellName(ACCURACY, method, column.name), {})
+            differences = [mine[seed] - base[seed] for seed in mine if seed in base]
+            if not differences:
+                row.append(Entry(gap=Gap(Missing.NOT_RUN)))
+                continue
+            over = interval(differences)
+            row.append(Entry(over.mean, low=over.low, high=over.high))
+        rows.append((material.title(method), row))
+    return Table(
+        name="sweep-differences",
+        title=f"Difference to {first.label}",
+        caption="Test accuracy less that of the first column, in points, paired by seed; the interval is Student's, at "
+        "95 %, over seeds (none for one seed).",
+        columns=[Column(column.label, signed=True, marked=False) for column in others],
+        rows=rows,
+    )

@@ -1,0 +1,429 @@
+"""Which numbers stand in which table, which is the best, and why something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fedbench.reporting.cells import Cell, Run
+from fedbench.reporting.settings import MethodRow, SettingResults, pick_reference
+from fedbench.reporting.statistics import (
+    LEVEL,
+    Difference,
+    Metric,
+    Pairs,
+    compare,
+    inseparable,
+    losing_share,
+    paired,
+    summary,
+)
+from fedbench.reporting.tables.model import INSEPARABLE, UNCOMMITTED, UNLIKE, Column, Entry, Table, spread_words
+from fedbench.storage.gap import Gap, Missing
+
+Side = Literal["seen", "unseen"]
+Value = Callable[[Run], float | None]
+GRID_WIDTH = 8  # settings side by side in one table
+ABOUT: dict[Metric, str] = {"client mean": "mean over clients", "pooled": "pooled over all samples"}
+SPREAD_OF_TRAFFIC = 1.25  # methods send alike where the one that sends most sends no more times as much as the least
+
+
+# ---------------------------------------------------------------- entries
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of a table of one setting: where its values come from, and what is said of them."""
+
+    column: Column
+    value: Value
+    metric: Metric | None = None  # an accuracy, of which those that cannot be told from the best are marked
+    side: Side = "seen"
+    spread: bool = True  # over seeds; that of a cost is of no interest
+    missing: Missing = Missing.NOT_RECORDED
+
+
+def entry_of(cell: Cell, value: Value, missing: Missing = Missing.NOT_RECORDED, link: str = "") -> Entry:
+    """Mean and spread of a value of each run; where no run has it, the gap is `missing`."""
+    if not cell.runs:
+        return Entry(gap=cell.gap or Gap(Missing.NOT_RUN), expected=cell.expected, link=link)
+    values = [number for run in cell.runs if (number := value(run)) is not None]
+    if not values:
+        return Entry(gap=Gap(missing), link=link)
+    found = summary(values)
+    return Entry(found.mean, found.sd, n=found.n, expected=cell.expected, link=link)
+
+
+def metric_value(metric: Metric, side: Side = "seen") -> Value:
+    """The accuracy of a run in percent; None where it had no unseen clients."""
+
+    def value(run: Run) -> float | None:
+        scores = run.scores(side == "unseen")
+        if scores is None:
+            return None
+        return scores.pooled if metric == "pooled" else scores.client_mean
+
+    return value
+
+
+def best_of(entries: Mapping[str, Entry]) -> str | None:
+    """The title of the entry with the greatest value (the first of equals), if there are two to choose from."""
+    known = {title: entry.value for title, entry in entries.items() if entry.value is not None}
+    return max(known, key=lambda title: known[title]) if len(known) > 1 else None
+
+
+def _marked(
+    setting: SettingResults, entries: dict[str, Entry], side: Side = "seen", metric: Metric | None = None
+) -> dict[str, Entry]:
+    """The entries with the greatest and the second value marked, and with the marks that belong to accuracies."""
+    best = best_of(entries)
+    close: set[str] = set()
+    values = sorted({entry.value for entry in entries.values() if entry.value is not None}, reverse=True)
+    if best is not None and metric is not None:
+        close = inseparable(setting.cells, best, side == "unseen", metric)
+    made = {}
+    for title, entry in entries.items():
+        top = best is not None and entry.value == values[0]
+        marks = INSEPARABLE if title in close and not top else ""
+        if metric is not None and any(run.uncommitted for run in setting.cells[title].runs):
+            marks += UNCOMMITTED
+        second = best is not None and len(values) > 1 and entry.value == values[1]
+        made[title] = replace(entry, best=top, second=second, marks=marks)
+    return made
+
+
+def _column(setting: SettingResults, shown: Shown) -> dict[str, Entry]:
+    entries = {row.title: entry_of(row.cell, shown.value, shown.missing, setting.anchor(row)) for row in setting.rows}
+    if not shown.spread:
+        entries = {title: replace(entry, sd=None) for title, entry in entries.items()}
+    return _marked(setting, entries, shown.side, shown.metric) if shown.column.marked else entries
+
+
+def _table(
+    setting: SettingResults,
+    name: str,
+    title: str,
+    caption: str,
+    columns: Sequence[tuple[Column, Mapping[str, Entry]]],
+    rows: Sequence[MethodRow] | None = None,
+    notes: Sequence[str] = (),
+) -> Table:
+    """A table of one setting. A row tells why it is empty in its first column only."""
+    rows = setting.rows if rows is None else rows
+
+    def cell(place: int, entry: Entry) -> Entry:
+        return replace(entry, gap=Gap(entry.gap.kind)) if place and entry.gap else entry
+
+    return Table(
+        name=f"{setting.name}-{name}",
+        title=title,
+        caption=caption,
+        columns=[column for column, _ in columns],
+        rows=[(row.title, [cell(i, entries[row.title]) for i, (_, entries) in enumerate(columns)]) for row in rows],
+        notes=[*setting.notes, *notes],
+    )
+
+
+def ranked_rows(setting: SettingResults, metric: Metric, side: Side = "seen") -> list[MethodRow]:
+    """The rows by their mean accuracy, the highest first; gaps last."""
+    value = metric_value(metric, side)
+
+    def place(row: MethodRow) -> float:
+        found = entry_of(row.cell, value).value
+        return -found if found is not None else 1.0
+
+    return sorted(setting.rows, key=place)
+
+
+# ---------------------------------------------------------------- accuracy
+
+
+def grids(
+    settings: Sequence[SettingResults],
+    metrics: Sequence[Metric] = ("client mean", "pooled"),
+    quoted: Metric | None = None,
+) -> list[Table]:
+    """Methods by settings, one table for each metric, and for seen and unseen clients.
+
+    Published values stand in the table of the metric `quoted` for seen clients.
+    """
+    made = []
+    chunks = [settings[i : i + GRID_WIDTH] for i in range(0, len(settings), GRID_WIDTH)]
+    for number, chunk in enumerate(chunks):
+        sides: list[Side] = ["seen", "unseen"] if any(setting.has_unseen for setting in chunk) else ["seen"]
+        for side in sides:
+            for metric in metrics:
+                part = f"-{number + 1}" if len(chunks) > 1 else ""
+                name = f"accuracy-{metric.replace(' ', '-')}-{side}{part}"
+                made.append(_grid(name, chunk, metric, side, quoted == metric and side == "seen"))
+    return made
+
+
+def _grid(name: str, chunk: Sequence[SettingResults], metric: Metric, side: Side, quote: bool) -> Table:
+    titles = list(dict.fromkeys(row.title for setting in chunk for row in setting.rows))
+    columns = []
+    for setting in chunk:
+        shown = Shown(Column(setting.label), metric_value(metric, side), metric, side, missing=Missing.NO_UNSEEN)
+        entries = _column(setting, shown)
+        if quote:
+            entries = {
+                row.title: replace(entries[row.title], published=setting.published.get(row.name))
+                for row in setting.rows
+            }
+        columns.append([entries.get(title, Entry(gap=Gap(Missing.NOT_RUN))) for title in titles])
+    places = dict(zip(titles, _average_places(columns), strict=True))
+    order = sorted(range(len(titles)), key=lambda i: places[titles[i]])
+    return Table(
+        name=name,
+        title=f"Accuracy on {side} clients, {ABOUT[metric]}",
+        caption=f"Test accuracy in %, {spread_words(entry for column in columns for entry in column)}.",
+        columns=[Column(setting.label, plot="lead") for setting in chunk],
+        rows=[(titles[i], [column[i] for column in columns]) for i in order],
+        notes=[note for setting in chunk for note in setting.notes],
+    )
+
+
+def _average_places(columns: Sequence[Sequence[Entry]]) -> list[float]:
+    """The mean place of each row in the columns where it has a value, 0 for the highest; 1 where it has none."""
+    places: list[list[float]] = [[] for _ in columns[0]]
+    for column in columns:
+        known = sorted((entry.value for entry in column if entry.value is not None), reverse=True)
+        for row, entry in zip(places, column, strict=True):
+            if entry.value is not None:
+                row.append(known.index(entry.value) / len(known))
+    return [sum(row) / len(row) if row else 1.0 for row in places]
+
+
+def ranking(setting: SettingResults, metric: Metric, wanted: str | None = None) -> Table:
+    """The methods of one setting, the best first, with their differences to a reference (by default the best)."""
+    other: Metric = "client mean" if metric == "pooled" else "pooled"
+    reference = reference_of(setting, metric, wanted)
+    columns = [
+        (shown.column, _column(setting, shown))
+        for shown in (
+            Shown(Column(f"{metric}, %"), metric_value(metric), metric),
+            Shown(Column(f"{other}, %"), metric_value(other), other),
+            Shown(Column("worst tenth, %"), lambda run: run.seen.worst_tenth),
+            Shown(Column("MB / visit", 3, False, significant=True), lambda run: run.megabytes_per_visit, spread=False),
+            Shown(
+                Column("gradients / visit", 3, False, significant=True),
+                lambda run: run.gradients_per_visit,
+                spread=False,
+            ),
+        )
+    ]
+    if reference is not None:
+        column = Column(f"difference to {reference}, points", marked=False, signed=True, plot="interval")
+        columns.insert(1, (column, _differences(setting, reference, metric)))
+    words = spread_words(entry for entry in columns[0][1].values())
+    caption = f"Test accuracy in %, {words}, at the round that validation chose."
+    if reference is not None:
+        caption += f" Differences in {metric} with their simultaneous 95 % interval over seeds."
+    title = f"Ranking: {setting.label}"
+    return _table(setting, "ranking", title, caption, columns, ranked_rows(setting, metric))
+
+
+def reference_of(setting: SettingResults, metric: Metric, wanted: str | None) -> str | None:
+    """The title to compare with: that of the method `wanted`, else the best in `metric`; None for a single row."""
+    if wanted is not None:
+        return pick_reference(setting, wanted)
+    return best_of({row.title: entry_of(row.cell, metric_value(metric)) for row in setting.filled})
+
+
+def _differences(setting: SettingResults, reference: str, metric: Metric, side: Side = "seen") -> dict[str, Entry]:
+    found = compare(setting.cells, reference, side == "unseen", metric)
+    entries = {}
+    for row in setting.rows:
+        value, link = found.get(row.title), setting.anchor(row)
+        if isinstance(value, Difference):
+            entries[row.title] = Entry(value.mean, low=value.low, high=value.high, n=value.seeds, link=link)
+        elif row.title == reference:
+            entries[row.title] = Entry(0.0, link=link)
+        else:
+            entries[row.title] = Entry(gap=value or row.cell.gap or Gap(Missing.NOT_RUN), link=link)
+    return entries
+
+
+def difference_table(
+    setting: SettingResults, wanted: str | None = None, side: Side = "seen", metric: Metric = "client mean"
+) -> Table | None:
+    """Every method less a reference method, paired; None where there is nothing to compare."""
+    reference = reference_of(setting, metric, wanted)
+    if reference is None:
+        return None
+    found = compare(setting.cells, reference, side == "unseen", metric)
+    rows = [row for row in ranked_rows(setting, metric, side) if row.title in found]
+    if not rows:
+        return None
+    columns: list[tuple[Column, Callable[[Difference], Entry]]] = [
+        (
+            Column("difference, points", marked=False, signed=True, plot="interval"),
+            lambda d: Entry(d.mean, low=d.low, high=d.high),
+        ),
+        (Column("p (Holm)", 2, False, significant=True), _tested),
+        (Column("seeds", 0, False), lambda d: Entry(d.seeds)),
+        (Column("clients won, %", 0, False), lambda d: Entry(100 * d.wins)),
+        (Column("pairs", 0, False), lambda d: Entry(d.pairs)),
+        (
+            Column("Wilcoxon p of clients (Holm)", 2, False, significant=True),
+            lambda d: Entry(gap=d.clients_p) if isinstance(d.clients_p, Gap) else Entry(d.clients_p),
+        ),
+    ]
+    body: list[tuple[Column, dict[str, Entry]]] = []
+    for column, make in columns:
+        entries = {}
+        for row in rows:
+            value = found[row.title]
+            entries[row.title] = make(value) if isinstance(value, Difference) else Entry(gap=value)
+            entries[row.title] = replace(entries[row.title], link=setting.anchor(row))
+        body.append((column, entries))
+    unseen = " on unseen clients" if side == "unseen" else ""
+    return _table(
+        setting,
+        f"differences{'-unseen' if side == 'unseen' else ''}",
+        f"Difference to {reference}{unseen}: {setting.label}",
+        f"Test accuracy ({metric}) less that of {reference}, in percentage points. Interval and p are over seeds, "
+        f"corrected together (Holm): the interval excludes 0 exactly where p is below {LEVEL}. Wilcoxon's p takes "
+        "these runs as they are and speaks of their clients alone; it decides nothing here.",
+        body,
+        rows,
+    )
+
+
+def _tested(value: Difference) -> Entry:
+    if value.p is not None:
+        return Entry(value.p)
+    reason = "1 seed: descriptive only" if value.seeds == 1 else "the seeds do not differ, so that no spread is known"
+    return Entry(gap=Gap(Missing.NO_TEST, reason))
+
+
+# ---------------------------------------------------------------- fairness
+
+
+def fairness(setting: SettingResults, wanted: str | None = None, metric: Metric = "client mean") -> Table:
+    """How evenly the clients of one setting are served, and how many lose against a reference (by default Local)."""
+    shown = [
+        Shown(Column("client mean, %"), metric_value("client mean"), "client mean"),
+        Shown(Column("worst tenth, %"), lambda run: run.seen.worst_tenth),
+        Shown(Column("worst client, %"), lambda run: run.seen.worst_client),
+        Shown(Column("sd over clients, %", marked=False), lambda run: run.seen.client_std),
+        Shown(Column("Jain index", 4), lambda run: run.seen.jain_index),
+    ]
+    if setting.has_unseen:
+        shown += [
+            Shown(Column(f"unseen, {name}, %"), metric_value(name, "unseen"), name, "unseen", missing=Missing.NO_UNSEEN)
+            for name in ("client mean", "pooled")
+        ]
+    columns = [(each.column, _column(setting, each)) for each in shown]
+    reference = pick_reference(setting, wanted or "local")
+    if reference is not None and len(setting.filled) > 1:
+        entries = {}
+        for row in setting.rows:
+            pairs = paired(row.cell, setting.cells[reference])
+            if row.title == reference:
+                entries[row.title] = Entry(0.0, link=setting.anchor(row))
+            elif isinstance(pairs, Pairs):
+                share = 100 * losing_share(pairs.all_clients)
+                entries[row.title] = Entry(share, link=setting.anchor(row))
+            else:
+                entries[row.title] = Entry(gap=row.cell.gap or pairs)
+        columns.append((Column(f"clients below {reference}, %", 0, False), entries))
+    return _table(
+        setting,
+        "fairness",
+        f"Fairness: {setting.label}",
+        f"Test accuracy over clients, {spread_words(columns[0][1].values())}. Worst tenth: mean of the N // 10 clients "
+        "that are served worst, at least one. Jain index: 1 where all clients have the same accuracy, 1/N where only "
+        "one has any.",
+        columns,
+        ranked_rows(setting, metric),
+    )
+
+
+# ---------------------------------------------------------------- effort
+
+
+def effort(setting: SettingResults, metric: Metric = "client mean") -> Table:
+    """What the methods of one setting cost: visits, gradient evaluations, traffic, time."""
+    shown = [
+        Shown(Column("chosen at visit", 0, False), lambda run: run.best_visits, spread=False),
+        Shown(Column("gradients / visit", 3, False, significant=True), lambda run: run.gradients_per_visit),
+        Shown(Column("gradients / run", 3, False, significant=True), lambda run: run.gradients),
+        Shown(
+            Column("gradients to personalize a client", 3, False, significant=True),
+            lambda run: run.gradients_to_personalize,
+        ),
+        Shown(Column("MB / visit", 3, False, significant=True), lambda run: run.megabytes_per_visit),
+        Shown(Column("MB / run", 3, False, significant=True), lambda run: run.megabytes),
+        Shown(Column("MB until chosen", 3, False, significant=True), lambda run: run.best_megabytes),
+        Shown(Column("seconds / run", 3, False, significant=True), lambda run: run.seconds),
+    ]
+    columns = [(each.column, _column(setting, replace(each, spread=False))) for each in shown]
+    if setting.unlike_times:
+        columns[-1] = (columns[-1][0], _unlike(columns[-1][1]))
+    return _table(
+        setting,
+        "effort",
+        f"Effort: {setting.label}",
+        f"{_visits_words(setting)} Gradient evaluations are counted in batches; those that personalize are made at "
+        "every evaluation for each client and are no part of a visit. MB are 10^6 bytes. Means over seeds.",
+        columns,
+        ranked_rows(setting, metric),
+        [setting.unlike_times] if setting.unlike_times else [],
+    )
+
+
+def _visits_words(setting: SettingResults) -> str:
+    visits = sorted({run.spec.visits for run in setting.runs})
+    return f"{visits[0]:,} client visits a run." if len(visits) == 1 else ""
+
+
+def _unlike(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    return {
+        title: replace(entry, marks=entry.marks + UNLIKE) if entry.value is not None else entry
+        for title, entry in entries.items()
+    }
+
+
+def sends_alike(setting: SettingResults) -> bool:
+    """Whether all methods that send anything send about as much a visit, so that traffic tells no more than visits."""
+    sent = [run.megabytes_per_visit for run in setting.runs if run.megabytes_per_visit > 0]
+    return not sent or max(sent) <= SPREAD_OF_TRAFFIC * min(sent)
+
+
+def usual_targets(setting: SettingResults, metric: Metric) -> list[float]:
+    """Three round accuracies that tell methods apart: below the best validation accuracy that any method reaches."""
+    curve = "accuracy" if metric == "pooled" else "client_mean"
+    best = max((float(run.history[curve].max()) for run in setting.runs), default=0.0)
+    top = 5 * int(0.99 * best / 5)
+    return [float(target) for target in (top - 15, top - 5, top) if target > 0]
+
+
+def targets(setting: SettingResults, metric: Metric, wanted: Sequence[float] = ()) -> Table:
+    """Visits, traffic and time until validation accuracy first reaches some targets in percent."""
+    curve = "accuracy" if metric == "pooled" else "client_mean"
+    units = (("visits", "visits", 0, False), ("megabytes", "MB", 3, True), ("seconds", "s", 3, True))
+    columns: list[tuple[Column, dict[str, Entry]]] = []
+    for target in wanted or usual_targets(setting, metric):
+        for name, unit, digits, significant in units:
+
+            def price(run: Run, target: float = target, name: str = name) -> float | None:
+                reached = np.flatnonzero(run.history[curve] >= target)
+                return float(run.history[name][reached[0]]) if len(reached) else None
+
+            column = Column(f"{unit} to {target:g} %", digits, False, significant=significant)
+            entries = _column(setting, Shown(column, price, spread=False, missing=Missing.NOT_REACHED))
+            columns.append((column, _unlike(entries) if name == "seconds" and setting.unlike_times else entries))
+    return _table(
+        setting,
+        "targets",
+        f"Effort to reach an accuracy: {setting.label}",
+        f"Client visits, traffic in both directions (MB, 10^6 bytes) and run time until the validation accuracy "
+        f"({metric}) of an evaluation first reaches a target. Means over the seeds that reach it.",
+        columns,
+        ranked_rows(setting, metric),
+        [setting.unlike_times] if setting.unlike_times else [],
+    )

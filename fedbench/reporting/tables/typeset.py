@@ -1,0 +1,170 @@
+r"""A table for LaTeX: booktabs and siunitx, at the width of a column of print (3.25 inches) or of a page.
+
+A table that is too wide for a column becomes a `table*`, one too wide for a page is split. The best of a column is
+bold; the second is in \fedbenchsecond, which does nothing until it is told to: put
+\renewcommand{\fedbenchsecond}[1]{\underline{#1}} before the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from fedbench.reporting.tables.model import Column, Entry, Table, body, key, number, quoted, seeds_of
+
+COLUMN, PAGE = 234.0, 487.0  # points: 3.25 inches, and two columns with their gap
+LETTER, GAP = 4.05, 6.0  # points: of a letter in \footnotesize on the average, and between two columns
+HEAD = 11  # letters in a line of a column's head
+PREAMBLE = r"""\usepackage{booktabs,siunitx}
+\sisetup{separate-uncertainty=true,detect-all}
+\providecommand{\fedbenchsecond}[1]{#1}"""
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "*": r"$^*$",
+    "\u2212": "$-$",
+    "\u00d7": r"$\times$",
+    "\u2013": "--",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+}
+
+
+def tex(text: str) -> str:
+    """`text` for LaTeX; letters that a plain LaTeX does not have become question marks."""
+    return "".join(TEX.get(char) or (char if char.isprintable() and ord(char) < 0x180 else "?") for char in text)
+
+
+def latex(table: Table) -> str:
+    """A `table` or `table*` environment, no wider than its column or page."""
+    label = max((len(row) for row, _ in table.rows), default=0)
+    first = LETTER * max(label, len(table.corner)) + GAP
+    widths = [_width(table, place) for place in range(len(table.columns))]
+    wide = first + sum(widths) > COLUMN
+    parts = _parts(first, widths, PAGE if wide else COLUMN)
+    environment = "table*" if wide else "table"
+    lines = [
+        *(f"% needs {line}" for line in PREAMBLE.splitlines()),
+        rf"\begin{{{environment}}}[htbp]",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{tex(table.title)}. {tex(table.caption)}}}",
+        rf"\label{{tab:{table.name}}}",
+    ]
+    for number_of_part, places in enumerate(parts):
+        lines += [r"\par\medskip"] if number_of_part else []
+        lines += _tabular(table, places)
+    notes = [key(table), *table.all_notes]
+    text = r" \\ ".join(tex(note) for note in notes if note)
+    if text:
+        lines.append(rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\scriptsize\raggedright {text}\end{{minipage}}")
+    lines.append(rf"\end{{{environment}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _parts(first: float, widths: Sequence[float], room: float) -> list[list[int]]:
+    """The columns in as few parts as fit into `room` points, each of them beside the names of the rows."""
+    parts: list[list[int]] = [[]]
+    used = first
+    for place, width in enumerate(widths):
+        if parts[-1] and used + width > room:
+            parts.append([])
+            used = first
+        parts[-1].append(place)
+        used += width
+    return parts
+
+
+def _texts(table: Table, place: int) -> list[str]:
+    column = table.columns[place]
+    return [body(row[place], column, table.uneven) for _, row in table.rows] + [
+        quoted(row[place]) for _, row in table.rows
+    ]
+
+
+def _width(table: Table, place: int) -> float:
+    longest = max(len(text) for text in [*_texts(table, place), *_head(table.columns[place].label)])
+    return LETTER * longest + GAP
+
+
+def _head(label: str) -> list[str]:
+    """The head of a column in lines of about HEAD letters."""
+    lines = [""]
+    for word in label.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > HEAD:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _tabular(table: Table, places: Sequence[int]) -> list[str]:
+    heads = []
+    for place in places:
+        lines = [tex(line) for line in _head(table.columns[place].label)]
+        stack = r"\\".join(lines)
+        heads.append(rf"{{\shortstack[r]{{{stack}}}}}" if len(lines) > 1 else f"{{{lines[0]}}}")
+    printed = [
+        rf"\begin{{tabular}}{{@{{}}l{''.join(_kind(table, place) for place in places)}@{{}}}}",
+        r"\toprule",
+        " & ".join([tex(table.corner), *heads]) + r" \\",
+        r"\midrule",
+    ]
+    for label, entries in table.rows:
+        cells = [_cell(entries[place], table.columns[place], table.uneven) for place in places]
+        # a name that begins with [ or * would belong to the \\ before it
+        printed.append("{}" + " & ".join([rf"\mbox{{{tex(label)}}}", *cells]) + r" \\")
+        if any(entries[place].published for place in places):
+            second = [f"{{{tex(quoted(entries[place]))}}}" for place in places]
+            printed.append("{}" + " & ".join([r"\quad published", *second]) + r" \\")
+    return [*printed, r"\bottomrule", r"\end{tabular}"]
+
+
+def _kind(table: Table, place: int) -> str:
+    """The type of a column: siunitx's S where there are numbers to align, r where there are intervals or only words."""
+    column = table.columns[place]
+    entries = [row[place] for _, row in table.rows]
+    values = [entry for entry in entries if entry.value is not None]
+    if not values or column.significant or any(entry.low is not None for entry in values):
+        return "r"
+    whole = max(
+        len(re.sub(r"[^0-9]", "", f"{abs(entry.value or 0):.{column.digits}f}".split(".")[0])) for entry in values
+    )
+    sign = "+" if column.signed else "-" if any((entry.value or 0) < 0 for entry in values) else ""
+    spreads = [entry.sd for entry in values if entry.sd is not None]
+    digits = max((len(f"{spread:.{column.digits}f}".replace(".", "").lstrip("0")) for spread in spreads), default=0)
+    uncertain = f"({max(1, digits)})" if spreads else ""
+    return f"S[table-format={sign}{whole}.{column.digits}{uncertain}]"
+
+
+def _cell(entry: Entry, column: Column, uneven: bool) -> str:
+    text = body(entry, column, uneven)
+    if entry.value is None or column.significant or entry.low is not None:
+        return f"{{{tex(text)}}}"
+    if entry.best:
+        return rf"{{\bfseries {tex(text)}}}"
+    if entry.second:
+        return rf"{{\fedbenchsecond{{{tex(text)}}}}}"
+    plain = number(entry.value, column).replace("\u2212", "-").replace(",", "")
+    if entry.sd is not None:
+        plain += rf" \pm {entry.sd:.{column.digits}f}"
+    rest = seeds_of(entry, uneven) + entry.marks
+    return plain + (f" {{{tex(rest)}}}" if rest else "")
+
+
+def latex_document(names: Iterable[str]) -> str:
+    """A document of two columns, 3.25 inches each, that shows the tables of the given files as they are."""
+    inputs = "\n".join(rf"\input{{{name}}}" for name in names)
+    return (
+        "\\documentclass[twocolumn]{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n"
+        f"{PREAMBLE}\n\\usepackage[textwidth=6.75in,textheight=9in,columnsep=0.25in]{{geometry}}\n"
+        "\\extrafloats{500}\n"
+        f"\\begin{{document}}\n{inputs}\n\\clearpage\n\\end{{document}}\n"
+    )

@@ -1,0 +1,142 @@
+"""Going on with the personal models that a run kept beside its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from fedbench import plugins, storage
+from fedbench.dataset import data_root as find_root
+from fedbench.errors import BadInput
+from fedbench.models import Network
+from fedbench.storage import Result
+from fedbench.task import normalise
+
+
+class ClientModel(nn.Module):
+    """A personal model: `forward` maps images [B, c, h, w] to logits [B, classes].
+
+    uint8 images are normalised as in training, floats are taken as normalised already. Parameters have the names that
+    the model's tensors have, such as `conv1.weight`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Network, model: Mapping[str, Tensor], mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self._logits = network.logits
+        for name, value in model.items():
+            layer, _, entry = name.rpartition(".")
+            if layer not in self._modules:
+                self.add_module(layer, nn.Module())
+            self.get_submodule(layer).register_parameter(entry, nn.Parameter(value.clone()))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        if images.dtype == torch.uint8:
+            images = normalise(images, self.mean, self.std)
+        return self._logits(dict(self.named_parameters()), images)
+
+
+@overload
+def load_models(
+    result: Result | str | Path,
+    modules: Literal[False] = False,
+    *,
+    results: str | Path = "results",
+    data_root: Path | None = None,
+    method: str | None = None,
+    any_code: bool = False,
+) -> dict[int, dict[str, Tensor]]: ...
+@overload
+def load_models(
+    result: Result | str | Path,
+    modules: Literal[True],
+    *,
+    results: str | Path = "results",
+    data_root: Path | None = None,
+    method: str | None = None,
+    any_code: bool = False,
+) -> dict[int, ClientModel]: ...
+def load_models(
+    result: Result | str | Path,
+    modules: bool = False,
+    *,
+    results: str | Path = "results",
+    data_root: Path | None = None,
+    method: str | None = None,
+    any_code: bool = False,
+) -> dict[int, dict[str, Tensor]] | dict[int, ClientModel]:
+    """The personal models that `fedbench run --keep-models` stored, by the client's number.
+
+    `result` is a result, stored below the folder `results`, or the path of its file. A model is its tensors by name;
+    with `modules` a `torch.nn.Module` that computes the network's logits, for which the data set is read from
+    `data_root` (the shape of its images and how they are normalised). `method` is the file of a method that is not
+    found by name. Raises BadInput where no models were kept, where their file is missing, damaged or of another run,
+    and, unless `any_code`, where the run was made by other code than is here now.
+    """
+    path, read = _found(result, Path(results))
+    models, _ = storage.read_models(path, read)
+    if not any_code:
+        _check_code(path, read, method)
+    return _as_modules(read, models, data_root) if modules else models
+
+
+def load_embeddings(result: Result | str | Path, *, results: str | Path = "results") -> Tensor:
+    """The clients' embeddings [N, k] that were kept with the models. Raises BadInput where there are none."""
+    path, read = _found(result, Path(results))
+    embeddings = storage.read_models(path, read)[1]
+    if embeddings is None:
+        raise BadInput(f"{path} has no embeddings: the server of {read.spec.method} has none for its clients")
+    return embeddings
+
+
+def _found(result: Result | str | Path, root: Path) -> tuple[Path, Result]:
+    if isinstance(result, Result):
+        return storage.result_path(root, result.spec), result
+    return Path(result), storage.read(Path(result))
+
+
+def _check_code(path: Path, result: Result, method: str | None) -> None:
+    remedy = "name its file with method=..., or load them as they are with any_code=True"
+    try:
+        here = plugins.find_method(method or result.spec.method).code
+    except BadInput as error:
+        raise BadInput(f"the models of {path} are of a method that is not here: {error} {remedy}") from None
+    if here != result.code:
+        raise BadInput(
+            f"the models of {path} were made by other code of {result.spec.method} than is here now: make them again "
+            "with `fedbench run --keep-models`, or load them as they are with any_code=True"
+        )
+
+
+def _as_modules(
+    result: Result, models: Mapping[int, Mapping[str, Tensor]], data_root: Path | None
+) -> dict[int, ClientModel]:
+    from fedbench.runs.prepare import load_data, make_network
+
+    spec = result.spec
+    data = load_data(plugins.find_dataset(spec.dataset).where, find_root(data_root))
+    networks = plugins.parse_networks(spec.network, spec.clients)
+    built = [make_network(plugin, data) for plugin in networks.distinct]
+    places = networks.places(spec.seed)
+    made: dict[int, ClientModel] = {}
+    for client, model in models.items():
+        network = built[places[client]]
+        shapes = {name: tuple(value.shape) for name, value in model.items()}
+        if shapes != network.shapes:
+            raise BadInput(
+                f"the model of client {client} is not one of the network {network.name}: it has the tensors "
+                f"{', '.join(shapes)}; load it as tensors instead"
+            )
+        dtype = next(iter(model.values())).dtype
+        mean, std = (torch.tensor(each, dtype=dtype)[:, None, None] for each in (data.mean, data.std))
+        made[client] = ClientModel(network, model, mean, std)
+    return made

@@ -1,0 +1,270 @@
+"""What must not be averaged, cannot be read or cannot be cut is told, and is in no mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedbench import storage
+from fedbench.errors import BadInput
+from fedbench.reporting import report
+from fedbench.reporting.cells import Cell, collect, make_cell, read
+from fedbench.reporting.figures import draw
+from fedbench.reporting.settings import by_setting
+from fedbench.reporting.tables import (
+    Entry,
+    best_of,
+    grids,
+    ranking,
+)
+from fedbench.storage.gap import Gap, Missing
+
+Maker = Callable[..., storage.Result]
+
+
+def put(root: Path, *results: storage.Result) -> Path:
+    for result in results:
+        storage.write(root, result)
+    return root
+
+
+def cell_of(root: Path, *results: storage.Result) -> Cell:
+    return make_cell([read(storage.write(root, result)) for result in results], len(results))
+
+
+def test_mixed_versions_are_refused(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make(seed=42), make(seed=27, version="0.2.0"), make("local"))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    assert made.status == 1
+    assert "fedbench version: 0.1.0 (seed 42); 0.2.0 (seed 27)" in made.warnings[0]
+    row = dict(made.tables[0].rows)["FedAvg"][0]
+    assert (row.value, row.gap and row.gap.kind) == (None, "refused")
+    assert "0.2.0 (seed 27)" in (made.out / "report.md").read_text()
+
+
+def test_other_code_is_refused(tmp_path: Path, make: Maker) -> None:
+    found = cell_of(tmp_path, make(seed=42), make(seed=27, code="beef"))
+    assert found.runs == ()
+    assert found.gap == Gap(
+        Missing.REFUSED, "the runs differ in more than the seed: method's code: c0de (seed 42); beef (seed 27)"
+    )
+
+
+def test_partially_different_settings_are_refused(tmp_path: Path, make: Maker) -> None:
+    """Seed 13 alone had another rate: that is no row of its own but one row gone wrong."""
+    put(tmp_path, make(seed=42), make(seed=27), make(seed=13, params={"local.lr": 0.1}))
+    (line,) = by_setting(collect(tmp_path).runs)[0].rows
+    assert "local.lr: 0.005 (seed 42, 27); 0.1 (seed 13)" in str(line.cell.gap)
+
+
+def test_settings_that_share_seeds_are_rows_of_their_own(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, *(make(seed=s, params={"local.lr": lr}) for s in (42, 27) for lr in (0.005, 0.1)))
+    setting = by_setting(collect(tmp_path).runs)[0]
+    assert sorted(line.title for line in setting.rows) == ["FedAvg (local.lr=0.005)", "FedAvg (local.lr=0.1)"]
+    assert all(len(line.cell.runs) == 2 for line in setting.rows)
+    assert draw(setting, "visits") is not None
+
+
+def test_damaged_and_foreign_files_are_named_and_left_out(results: Path, tmp_path: Path) -> None:
+    folder = results / "digits" / "fedavg"
+    victim = sorted(folder.glob("*.json"))[0]
+    edited = json.loads(victim.read_text())
+    edited["best"]["test"]["correct"][0] += 1
+    victim.write_text(json.dumps(edited))
+    (folder / "foreign.json").write_text('{"hello": "world"}')
+    (folder / "half.json").write_text('{"format": 1, "spec"')
+    shutil.copy(sorted(folder.glob("*.json"))[1], folder / "copy.json")
+    made = report(results, tmp_path / "out", figures=0)
+    assert made.status == 1
+    text = "\n".join(made.warnings)
+    for name in (victim.name, "foreign.json", "half.json", "copy.json"):
+        assert name in text
+    assert len(made.warnings) == 4
+    assert len(made.runs) == 14
+    assert "foreign.json" in made.page.read_text()
+
+
+def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: Path, make: Maker) -> None:
+    """Its settings are those of the others, so it has a place in their tables; a damaged record is left out."""
+    storage.write_failure(results, make("scaffold", novel=4).spec, "Traceback\nRuntimeError: no luck\n")
+    storage.write_failure(results, make("fedavg", seed=99, novel=4).spec, "of a method that has other runs")
+    storage.work_path(results, make("local", seed=98).spec, "error").write_text("not a record")
+    made = report(results, tmp_path / "out", figures=0)
+    row = dict(made.tables[0].rows)["scaffold"][0]
+    assert (row.value, row.gap) == (None, Gap(Missing.FAILED, "RuntimeError: no luck"))
+    assert len(made.tables[0].rows) == 6
+    assert "is not the record of a failed run" in made.warnings[0]
+    page = made.page.read_text()
+    assert "scaffold, digits, 24 clients, seed 42" in page
+    assert "of a method that has other runs" in page
+    for path in storage.files(results):
+        path.unlink()
+    with pytest.raises(BadInput, match="failed: scaffold: RuntimeError: no luck"):
+        report(results, tmp_path / "out")
+
+
+def test_a_mean_over_fewer_seeds_says_so_where_the_others_failed(tmp_path: Path, make: Maker) -> None:
+    """Both methods have two seeds and failed with the third, which no finished run tells of."""
+    put(tmp_path / "r", *(make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)))
+    for method in ("fedavg", "local"):
+        storage.write_failure(tmp_path / "r", make(method, 13).spec, "RuntimeError: boom")
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    text = (made.out / "report.md").read_text()
+    assert text.count("(n=2 of 3)") >= 4
+    assert "over 2 seeds" in text
+    assert made.status == 1
+    assert "failed: fedavg, digits, 20 clients, 1000 visits, seed 13: RuntimeError: boom" in made.gaps
+
+
+def test_methods_of_one_title_are_told_apart(tmp_path: Path, make: Maker) -> None:
+    """As of a subclass of FedAvg that keeps its title: two rows with two values."""
+    put(tmp_path, make("fedavg", correct=[9, 9]), make("own", title="FedAvg", correct=[2, 2]))
+    rows = dict(ranking(by_setting(collect(tmp_path).runs)[0], "client mean").rows)
+    assert {title: row[0].value for title, row in rows.items()} == {"FedAvg [fedavg]": 90, "FedAvg [own]": 20}
+
+
+def test_variants_are_named_by_settings_that_only_one_of_them_has(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make("own", correct=[9]), make("own", correct=[1], params={"mu": 0.1}))
+    titles = [line.title for line in by_setting(collect(tmp_path).runs)[0].rows]
+    assert sorted(titles) == ["own (mu=0.1)", "own (mu=absent)"]
+
+
+def test_different_torch_is_noted(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make(seed=42), make(seed=27, torch="2.7.0"), make("local"))
+    text = (report(tmp_path / "r", tmp_path / "out", figures=0).out / "report.md").read_text()
+    assert "runs were made with different versions of torch: 2.6.0, 2.7.0" in text
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda r: r["history"][-1].update(seconds=float("inf")), "history.20.seconds"),
+        (lambda r: r["history"][3].update(val_client_mean=float("nan")), "history.3.val_client_mean"),
+        (lambda r: r["provenance"].update(software="x"), "software"),
+        (lambda r: r["best"]["test"].update(correct=[1], total=[2], loss=[0.5]), "test scores of 1 clients"),
+    ],
+)
+def test_impossible_numbers_are_named_and_left_out(
+    edit: Callable[[Any], None], message: str, tmp_path: Path, make: Maker
+) -> None:
+    path = storage.write(tmp_path / "r", make())
+    put(tmp_path / "r", make("local"))
+    content = json.loads(path.read_text())
+    edit(content)
+    content["digest"] = storage.digest(content)
+    path.write_text(json.dumps(content))
+    made = report(tmp_path / "r", tmp_path / "out", figures=1)
+    assert len(made.runs) == 1
+    assert path.name in made.warnings[0]
+    assert message in made.warnings[0]
+
+
+def test_files_in_other_places_are_named(results: Path, tmp_path: Path) -> None:
+    (results / "top.json").write_text("{}")
+    (results / "digits" / "foreign.json").write_text("{}")
+    made = report(results, tmp_path / "out", figures=0)
+    assert made.status == 1
+    assert [name in "\n".join(made.warnings) for name in ("top.json", "foreign.json")] == [True, True]
+    with pytest.raises(BadInput, match="does not lie where results do, in DATASET/METHOD below"):
+        report(results / "digits", tmp_path / "out")
+
+
+def test_a_reference_that_is_not_everywhere_is_noted(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"), make("local"), make("local", visits=500), make("fedper", visits=500))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0, reference="fedavg")
+    text = (made.out / "report.md").read_text()
+    assert "digits, 20 clients, 500 visits: no differences, for fedavg has no results there" in text
+
+
+def test_what_the_report_before_had_is_removed(results: Path, tmp_path: Path, make: Maker) -> None:
+    """And nothing else that lies there."""
+    report(results, tmp_path / "out", figures=1)
+    (tmp_path / "out" / "tables" / "mine.md").write_text("mine")
+    assert (tmp_path / "out" / "tables" / "accuracy-pooled-unseen.md").exists()
+    for path in storage.files(results):
+        path.unlink()
+    put(results, make("fedavg"), make("local"))
+    report(results, tmp_path / "out", figures=0)
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "mine.md" in left
+    assert not any("unseen" in name or name.endswith(".png") for name in left)
+
+
+def test_nothing_to_report_is_said(tmp_path: Path, results: Path) -> None:
+    with pytest.raises(BadInput, match="there is no results folder"):
+        report(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="there are no results"):
+        report(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(BadInput, match="Did you mean 'pfedhn'"):
+        report(results, tmp_path / "out", reference="pfedh", figures=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        report(results, tmp_path / "file", figures=0)
+
+
+def test_results_of_different_lengths_are_different_tables(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make(), make(visits=500), make(evaluate_every=100), make("local"))
+    found = by_setting(collect(tmp_path).runs)
+    assert sorted(setting.label for setting in found) == [
+        "digits, 20 clients, 1000 visits, evaluated every 100 visits",
+        "digits, 20 clients, 1000 visits, evaluated every 50 visits",
+        "digits, 20 clients, 500 visits, evaluated every 50 visits",
+    ]
+    assert len({setting.name for setting in found}) == 3
+
+
+def test_best_of_one_is_nothing_special() -> None:
+    assert best_of({"a": Entry(1.0)}) is None
+    assert best_of({"a": Entry(1.0), "b": Entry(2.0)}) == "b"
+    assert best_of({"a": Entry(-1.0), "b": Entry(gap=Gap(Missing.NOT_RUN)), "c": Entry(-2.0)}) == "a"
+
+
+def test_equals_are_both_best(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make("fedavg", correct=[8, 6]), make("local", correct=[6, 8]), make("fedper", correct=[1, 1]))
+    rows = dict(grids(by_setting(collect(tmp_path).runs))[0].rows)
+    assert [rows[title][0].best for title in ("FedAvg", "Local", "FedPer")] == [True, True, False]
+
+
+# ---------------------------------------------------------------- cutting
+
+
+def test_a_report_at_smaller_budgets_is_the_report_of_shorter_runs(tmp_path: Path, make: Maker) -> None:
+    """Every number of the table is the one of the results cut by hand; settings are told apart by their visits."""
+    full = [make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)]
+    put(tmp_path / "r", *full)
+    made = report(tmp_path / "r", tmp_path / "out", at=[250, 500], figures=0)
+    assert {run.spec.visits for run in made.runs} == {250, 500}
+    assert len(made.runs) == 8
+    labels = [column.label for column in made.tables[0].columns]
+    value = dict(made.tables[0].rows)["FedAvg"][labels.index("digits, 20 clients, 250 visits")].value
+    expected = [100 * result.at(250).best.client_mean for result in full if result.spec.method == "fedavg"]
+    assert value == pytest.approx(np.mean(expected))
+
+
+def test_what_cannot_be_cut_is_noted_and_never_dropped(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"), make("lg-fedavg", depends_on_length=True), make("local", modern=False))
+    made = report(tmp_path / "r", tmp_path / "out", at=[500], figures=0)
+    text = (made.out / "report.md").read_text()
+    assert "of lg-fedavg cannot be cut at 500 visits: its method depends on the length of the run" in text
+    assert "of local cannot be cut at 500 visits: its file is of an older format" in text
+    assert [str(row[0].gap.kind) for _, row in made.tables[0].rows if row[0].gap] == ["not cut"] * 2
+    assert "lg-fedavg cannot be cut" in made.page.read_text().replace('<span class="n">', "").replace("</span>", "")
+    with pytest.raises(BadInput, match="can be cut at 475 visits"):
+        report(tmp_path / "r", tmp_path / "out", at=[475], figures=0)
+
+
+def test_a_run_of_the_right_length_is_used_beside_a_longer_one(tmp_path: Path, make: Maker) -> None:
+    """And a method that cannot be cut is there if it was run for that length; nothing is said of its longer run."""
+    short = make("lg-fedavg", depends_on_length=True, visits=500)
+    put(tmp_path / "r", make("lg-fedavg", depends_on_length=True), short, make("fedavg"), make("fedavg").at(500))
+    made = report(tmp_path / "r", tmp_path / "out", at=[500], figures=0)
+    assert sorted(run.spec.method for run in made.runs) == ["fedavg", "lg-fedavg"]
+    assert not any("cannot be cut" in note for note in made.notes)
+    assert made.status == 0

@@ -1,0 +1,151 @@
+"""A report as a whole: what it says first, what it needs, how large it may grow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fedbench import storage
+from fedbench.reporting import figures as figures_package
+from fedbench.reporting import report
+from fedbench.reporting import tables as forms
+from fedbench.reporting.cells import Cell, make_cell, read
+from fedbench.reporting.figures import Picture
+from fedbench.reporting.tables import (
+    Column,
+    Entry,
+    Table,
+)
+
+Maker = Callable[..., storage.Result]
+
+
+def put(root: Path, *results: storage.Result) -> Path:
+    for result in results:
+        storage.write(root, result)
+    return root
+
+
+def cell_of(root: Path, *results: storage.Result) -> Cell:
+    return make_cell([read(storage.write(root, result)) for result in results], len(results))
+
+
+def test_importing_the_rooms_modules_gives_modules() -> None:
+    import fedbench.reporting
+    import fedbench.reporting.compose as module
+
+    assert isinstance(module, ModuleType)
+    exported = {name for name in fedbench.reporting.__all__ if not name[0].isupper()}
+    for package in (fedbench.reporting, figures_package, forms):
+        files = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")}
+        names = {name for name in package.__all__ if not isinstance(getattr(package, name), ModuleType)}
+        assert not files & names, "a function would shadow a module"
+    with pytest.raises(ModuleNotFoundError):
+        __import__("fedbench.reporting.report")
+    assert {"report", "experiment_report", "gather"} <= exported
+
+
+def test_the_same_report_twice_has_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        report(results, tmp_path / name / "out", figures=1)
+    one, two = ({p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in ("a", "b"))
+    assert one == two
+    assert len(one) > 20
+
+
+def test_the_answer_is_the_first_thing_said(tmp_path: Path, make: Maker) -> None:
+    """Three seeds, a lead of 10, 20 and 30 points: mean 20, standard error 5.7735, t(2, .975) = 4.3027: ± 24.84, so
+    that no difference is shown. With leads of 19, 20 and 21 points: ± 2.484."""
+
+    def answer_of(leads: tuple[int, int, int]) -> str:
+        root = tmp_path / str(leads)
+        for seed, lead in zip((42, 27, 13), leads, strict=True):
+            for method, correct in (("fedavg", 50), ("fedper", 50 + lead)):
+                result = make(method, seed, correct=[0])
+                test = storage.TestScores(correct=[correct], total=[100], loss=[0.5])
+                result = result.model_copy(update={"best": result.best.model_copy(update={"test": test})})
+                put(root, result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
+        made = report(root, tmp_path / "out", figures=0)
+        assert made.title == "FedAvg and FedPer on digits, 1 clients, 1000 visits"
+        return (made.out / "report.md").read_text().splitlines()[2]
+
+    shown = answer_of((19, 20, 21))
+    assert (
+        "Best is FedPer 70.00 ± 1.00 % (client mean), 20.00 points [17.52, 22.48] above FedAvg, over 3 seeds" in shown
+    )
+    assert "1,000 client visits" in shown
+    assert "No difference could be shown" in answer_of((10, 20, 30))
+
+
+def test_with_one_seed_no_p_and_nothing_significant_is_printed(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"), make("local"), make("fedper"))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    text = (made.out / "report.md").read_text()
+    assert "1 seed: descriptive only" in text
+    assert "†" not in text
+    table = next(table for table in made.tables if table.name.endswith("differences"))
+    for _, row in table.rows:
+        assert row[0].low is None
+        assert [row[1].value, row[5].value] == [None, None]
+
+
+def test_claims_and_extra_parts_have_their_places(mine: Path, tmp_path: Path) -> None:
+    from fedbench.experiments.schema import load
+    from fedbench.reporting import experiment_report
+    from fedbench.runs.plan import plan
+
+    made = plan(load(str(mine)), "smoke", results=tmp_path / "r", device="cpu")
+    claim = SimpleNamespace(text="A beats B.", verdict="holds", evidence="By 3 points.", source="Section 5.")
+    table = Table("special", "A special table", "C.", [Column("x")], [("row", [Entry(1.0)])])
+    picture = Picture("special-figure", "A special figure", "C.", {"png": b"png", "pdf": b"pdf"})
+    found = experiment_report(
+        made,
+        tmp_path / "r",
+        tmp_path / "out",
+        claims=[claim],
+        extra_tables=[table],
+        extra_pictures=[picture],
+        download=False,
+    )
+    page = found.page.read_text()
+    assert page.index("A beats B.") < page.index("<table>")
+    assert "A special figure" in page
+    assert (found.out / "tables" / "special.tex").is_file()
+    assert "* **holds**: A beats B. By 3 points. (Section 5.)" in (found.out / "report.md").read_text()
+
+
+def test_the_report_imports_no_torch(results: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from fedbench.reporting import report; report(sys.argv[1], sys.argv[2], figures=1);"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(results), str(tmp_path / "out")], check=True)
+
+
+@pytest.mark.slow
+def test_five_thousand_results(many: Callable[[Path, int], None], tmp_path: Path) -> None:
+    """In 20 s and 1 GB. What is measured is the processor's time, which other programs do not lengthen much; the wall
+    clock shows less, as reading is spread over processes."""
+    many(tmp_path / "results", 5000)
+    code = """
+import resource, sys
+from fedbench.reporting import report
+if __name__ == "__main__":
+    made = report(sys.argv[1], sys.argv[2])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(len(made.runs), used[0].ru_utime + used[0].ru_stime, max(use.ru_maxrss for use in used) / 1e6)
+"""
+    script = tmp_path / "measure.py"
+    script.write_text(code)
+    arguments = [sys.executable, str(script), str(tmp_path / "results"), str(tmp_path / "out")]
+    printed: Any = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()
+    runs, seconds, gigabytes = int(printed[0]), float(printed[1]), float(printed[2])
+    assert runs == 5000
+    assert seconds < 20
+    assert gigabytes < 1
