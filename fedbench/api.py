@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.errors import BadInput
 from fedbench.runs.console import new_console, rendered
+from fedbench.storage.given import given_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +142,8 @@ def run(
             keep_models=keep_models,
             keep_state=keep_state,
             device=device,
-            data_root=None if data_root is None else Path(data_root),
-            results=Path(results),
+            data_root=None if data_root is None else given_path(data_root, "data_root"),
+            results=given_path(results, "results"),
             checkpoint_every=checkpoint_every,
             remote=scheduler is not None,
         ),
@@ -243,7 +244,7 @@ def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console
     from fedbench.runs.estimate import beginnings, stored_rates
 
     if todo:
-        check_writable(todo[0].results)
+        check_writable(todo[0].results, todo)
     at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
     for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
         console.print(sentence, markup=False, soft_wrap=True)
@@ -320,8 +321,8 @@ def tune(
         evaluate_every=evaluate_every,
         settings=settings or {},
         device=device,
-        data_root=None if data_root is None else Path(data_root),
-        results=Path(results),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+        results=given_path(results, "results"),
         remote=scheduler is not None,
     )
     check_writable(comparison.results)
@@ -398,7 +399,8 @@ def reproduce(
     from fedbench.runs.plan import efforts, plan, plugin_mistakes
     from fedbench.runs.pool import split_done
 
-    root, results = None if data_root is None else Path(data_root), Path(results)
+    root = None if data_root is None else given_path(data_root, "data_root")
+    results, out = given_path(results, "results"), given_path(out, "out")
     experiment = load(name, plugin_mistakes)
     made = plan(
         experiment,
@@ -424,7 +426,7 @@ def reproduce(
     return experiment_report(
         made,
         results,
-        Path(out),
+        out,
         claims=answers(made, extra),
         extra_tables=extra.tables,
         extra_pictures=extra.pictures,

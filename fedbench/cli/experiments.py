@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out, path
 from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
 
@@ -23,8 +23,12 @@ def reproduce(
     scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
-    to: Annotated[Path, typer.Option("--out", help="The report goes to OUT/NAME.")] = Path("reports"),
+    results: Annotated[
+        Path, typer.Option(parser=path, metavar="PATH", help="Folder of the results; none is made again.")
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The report goes to OUT/NAME.")] = Path(
+        "reports"
+    ),
     run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
 ) -> None:
     """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
@@ -83,10 +87,10 @@ def list_experiments(
 @new_app.command("experiment")
 def new_experiment(
     name: Annotated[str, typer.Argument(help="Its name, e.g. my-table.")],
-    folder: Annotated[Path, typer.Option(help="Where to write the file.")] = Path(),
+    folder: Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Where to write the file.")] = Path(),
 ) -> None:
     """Write a commented experiment file that runs on the digits as it stands."""
     from fedbench.experiments.template import new_experiment as write
 
-    for path in write(name, folder):
-        out.print(f"written: {path}")
+    for written in write(name, folder):
+        out.print(f"written: {written}")

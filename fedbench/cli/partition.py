@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, out
+from fedbench.cli.console import DataRoot, out, path
 
 commands = typer.Typer()
 
@@ -19,7 +19,10 @@ def partition(
     partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 42,
     data_root: DataRoot = None,
-    picture: Annotated[Path | None, typer.Option(help="Save the client-by-class picture there (.png or .pdf).")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="PATH", help="Save the client-by-class picture there (.png or .pdf)."),
+    ] = None,
 ) -> None:
     """Show who holds which part of a data set."""
     from fedbench import plugins

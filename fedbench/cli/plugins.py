@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, err, out
+from fedbench.cli.console import DataRoot, err, out, path
 
 commands = typer.Typer()
 list_app = typer.Typer(no_args_is_help=True, help="Show methods, data sets, partitions, networks and experiments.")
@@ -63,20 +63,31 @@ def check(
     failed = 0
     for kind, plugin in found:
         out.print(f"[bold]{plugin.name}[/], a {kinds.WORDS[kind]}")
+        others: dict[str, int] = {}  # failures that have the reason of one that was told
         for result in kinds.each_check(kind, plugin, data_root):
+            failed += result.status == "fails"
+            if result.follows:
+                others[result.follows] = others.get(result.follows, 0) + 1
+                continue
             out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
             if result.status == "fails":
-                failed += 1
-                out.print(f"expected {result.expected}; seen: {result.seen}", markup=False)
+                where = f" ({result.place})" if result.place else ""
+                out.print(f"expected {result.expected}; seen: {result.seen}{where}", markup=False, soft_wrap=True)
             else:
                 out.print(result.seen, markup=False, style="dim")
+        for sentence, count in others.items():
+            out.print(
+                f"  [red]FAIL[/] and {count} other{'s' if count > 1 else ''}, as far as can be told because of: ",
+                end="",
+            )
+            out.print(sentence, markup=False)
     if failed:
         err.print(f"{failed} checks failed")
         raise typer.Exit(1)
 
 
 Name = Annotated[str, typer.Argument(help="Its name, e.g. my-method: letters, digits and dashes.")]
-Folder = Annotated[Path, typer.Option(help="Where to write the file and its test.")]
+Folder = Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Where to write the file and its test.")]
 
 
 @new_app.command("method")
@@ -106,8 +117,8 @@ def new_network(name: Name, folder: Folder = Path()) -> None:
 def _new(kind: str, name: str, folder: Path) -> None:
     from fedbench.plugins.new import new
 
-    for path in new(kind, name, folder):
-        out.print(f"written: {path}", markup=False, soft_wrap=True)
+    for written in new(kind, name, folder):
+        out.print(f"written: {written}", markup=False, soft_wrap=True)
 
 
 commands.add_typer(list_app, name="list")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import fitting
 
@@ -72,7 +72,13 @@ def run(
         typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter; see `fedbench list methods NAME`."),
     ] = None,
     settings_file: Annotated[
-        Path | None, typer.Option("--settings", help="Hyperparameters that `fedbench tune` wrote; --set goes before.")
+        Path | None,
+        typer.Option(
+            "--settings",
+            parser=path,
+            metavar="PATH",
+            help="Hyperparameters that `fedbench tune` wrote; --set goes before.",
+        ),
     ] = None,
     novel_clients: Annotated[
         int, typer.Option(min=0, help="Clients held out of training, that join when it is over.")
@@ -88,7 +94,10 @@ def run(
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Annotated[
-        Path, typer.Option(help="Folder of the results; what is there already is not run again.")
+        Path,
+        typer.Option(
+            parser=path, metavar="PATH", help="Folder of the results; what is there already is not run again."
+        ),
     ] = Path("results"),
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run.")] = 120.0,
     dry_run: Annotated[

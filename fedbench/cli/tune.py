@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.cli.run import assignments
 
 commands = typer.Typer()
@@ -46,10 +46,13 @@ def tune(
     scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Trials are kept in RESULTS/tuning, apart from all tables.")] = Path(
-        "results"
+    results: Annotated[
+        Path,
+        typer.Option(parser=path, metavar="PATH", help="Trials are kept in RESULTS/tuning, apart from all tables."),
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The settings file to write.")] = Path(
+        "tuned.toml"
     ),
-    to: Annotated[Path, typer.Option("--out", help="The settings file to write.")] = Path("tuned.toml"),
 ) -> None:
     """Tune methods with equal effort: the same number of trials and visits for each, by validation alone.
 

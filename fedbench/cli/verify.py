@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, out
+from fedbench.cli.console import DataRoot, out, path
 
 commands = typer.Typer()
 
 
 @commands.command()
 def verify(
-    result: Annotated[Path, typer.Argument(help="A result file.")],
+    result: Annotated[Path, typer.Argument(parser=path, metavar="PATH", help="A result file.")],
     method: Annotated[str | None, typer.Option(help="The method's file, where it is not found by name.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data set's file, where it is not found by name.")] = None,
     data_root: DataRoot = None,

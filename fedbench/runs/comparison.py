@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
 from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
+from fedbench.storage.given import given_path
 from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
 MOST_SEEDS = 1000
+MOST_VISITS = 10**8
 SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
@@ -61,7 +64,7 @@ class Comparison:
         params = self._params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
-        root = data_root(self.data_root)
+        root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
         if clients is None:
             from fedbench.runs.prepare import load_data
 
@@ -70,6 +73,10 @@ class Comparison:
         partition = str(plugins.parse_partition(self.partition, dataset.cls))
         if self.adapt_visits is not None and not self.novel_clients:
             raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
+        plugins.sane("--visits", self.visits, MOST_VISITS)
+        plugins.sane("--adapt-visits", self.adapt_visits, MOST_VISITS)
+        if math.isnan(self.checkpoint_every):
+            raise BadInput("--checkpoint-every nan: give a number of seconds of at least 0")
         if self.novel_clients >= clients:
             raise BadInput(f"{self.novel_clients} unseen clients of {clients} leave none to train on: ask for fewer")
         return [
@@ -94,7 +101,7 @@ class Comparison:
                 method=plugin.where,
                 dataset=dataset.where,
                 data_root=root,
-                results=self.results.resolve(),
+                results=given_path(self.results, "--results").resolve(),
                 checkpoint_every=self.checkpoint_every,
                 device=device,
                 partition=plugins.partition_file(self.partition, dataset.cls),
@@ -217,12 +224,13 @@ def check_possible(jobs: Sequence[Job]) -> None:
         try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
-def check_writable(results: Path) -> None:
-    """Raise BadInput where results could not be stored."""
-    from fedbench.storage import WORK, write_bytes
+def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
+    """Raise BadInput where the results, of `jobs` in particular, could not be stored."""
+    from fedbench.storage import WORK, result_path, write_bytes
 
     try:
-        write_bytes(results / WORK / "writable", b"")
-        (results / WORK / "writable").unlink(missing_ok=True)  # another process may look at the same time
+        for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
+            write_bytes(folder / f"{'writable':_<40}", b"")  # as long as the names of what is stored
+            (folder / f"{'writable':_<40}").unlink(missing_ok=True)  # another process may look at the same time
     except OSError as error:
-        raise BadInput(f"results cannot be written to {results}: {error.strerror}; choose another --results") from None
+        raise BadInput(f"results cannot be written to {folder}: {error.strerror}; choose another --results") from None

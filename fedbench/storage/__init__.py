@@ -5,7 +5,9 @@ from fedbench.storage.disk import (
     WORK,
     files,
     read,
+    read_bytes,
     read_failure,
+    read_in_place,
     replacing,
     result_path,
     work_path,
@@ -16,7 +18,7 @@ from fedbench.storage.disk import (
 from fedbench.storage.frame import load_results
 from fedbench.storage.index import Facts, Head, Index, heads
 from fedbench.storage.models import models_path, read_models, write_models
-from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
+from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest, shown
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
 
 __all__ = [
@@ -42,11 +44,14 @@ __all__ = [
     "load_results",
     "models_path",
     "read",
+    "read_bytes",
     "read_failure",
+    "read_in_place",
     "read_models",
     "replacing",
     "result_path",
     "seed_list",
+    "shown",
     "work_path",
     "write",
     "write_bytes",

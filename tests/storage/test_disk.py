@@ -83,7 +83,7 @@ HOSTILE = [
 
 def test_an_honest_result_is_read(tmp_path: Path) -> None:
     """One of two rows and two of three are right: 3/5 pooled, and (1/2 + 2/3) / 2 in the mean over clients."""
-    best = storage.read(write(tmp_path / "digits" / "fedavg" / "x.json")).best
+    best = storage.read(write(storage.result_path(tmp_path, Spec(**SPEC)))).best
     assert best.accuracy == 0.6
     assert best.client_accuracy == pytest.approx([1 / 2, 2 / 3])
     assert best.client_mean == pytest.approx(7 / 12)
