@@ -13,8 +13,9 @@ from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.job import Job, work
 from fedbench.storage import Result
+from fedbench.storage.schema import LATER
 
-PARTS = ("partition", "history", "best", "unseen")  # of a result, in the order in which numbers arise
+PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ class Verdict:
 
 
 def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Where two results first differ, times aside: the dotted place and both values; None where they are equal."""
+    """Where two results first differ, times aside: the dotted place and both values; None where they are equal.
+
+    What a stored result of format 1 does not say is not compared.
+    """
     if isinstance(stored, dict) and isinstance(found, dict):
         for key in [*stored, *(key for key in found if key not in stored)]:
+            if key in LATER and stored.get(key) is None:
+                continue
             inside = first_difference(stored.get(key), found.get(key), f"{place}.{key}".lstrip("."))
             if inside and key != "seconds":
                 return inside
