@@ -240,7 +240,7 @@ def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console
     from fedbench.runs.estimate import beginnings, stored_rates
 
     if todo:
-        check_writable(todo[0].results)
+        check_writable(todo[0].results, todo)
     at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
     for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
         console.print(sentence, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,12 +218,23 @@ def check_possible(jobs: Sequence[Job]) -> None:
         try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
-def check_writable(results: Path) -> None:
-    """Raise BadInput where results could not be stored."""
-    from fedbench.storage import WORK, write_bytes
+PROBE = 2**20  # bytes: more than a disk gives that is full, where an empty file still finds a place
+
+
+def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
+    """Raise BadInput where results could not be stored, of `jobs` in particular, before any of them has been run."""
+    from fedbench.storage import WORK, result_path, work_path, write_bytes
 
     try:
-        write_bytes(results / WORK / "writable", b"")
+        write_bytes(results / WORK / "writable", bytes(PROBE))
         (results / WORK / "writable").unlink(missing_ok=True)  # another process may look at the same time
+        for folder in {result_path(results, job.spec).parent for job in jobs}:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            (results / WORK / "writable").unlink(missing_ok=True)
         raise BadInput(f"results cannot be written to {results}: {error.strerror}; choose another --results") from None
+    for job in jobs:
+        for path in (result_path(results, job.spec), work_path(results, job.spec, "lock")):
+            if path.exists() and not path.is_file():
+                raise BadInput(f"{path} is in the way: it is no file, and a run needs that place; remove it")
