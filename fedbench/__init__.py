@@ -19,18 +19,21 @@ __all__ = [
     "Report",
     "Scores",
     "Stopped",
+    "load_models",
     "load_results",
     "report",
     "reproduce",
     "run",
+    "tune",
 ]
 
 if TYPE_CHECKING:
-    from fedbench.api import Scores, Stopped, report, reproduce, run
+    from fedbench.api import Scores, Stopped, report, reproduce, run, tune
     from fedbench.dataset import Dataset
     from fedbench.errors import BadInput
     from fedbench.method import Method
     from fedbench.reporting import Report
+    from fedbench.runs.kept import load_models
     from fedbench.storage import load_results
 
 
@@ -61,10 +64,12 @@ HOMES = {
     "Scores": "fedbench.api",
     "Stopped": "fedbench.api",
     "check": "fedbench.check",
+    "load_models": "fedbench.runs.kept",
     "load_results": "fedbench.storage",
     "report": "fedbench.api",
     "reproduce": "fedbench.api",
     "run": "fedbench.api",
+    "tune": "fedbench.api",
 }
 
 

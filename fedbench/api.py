@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.errors import BadInput
 from fedbench.runs.console import new_console, rendered
+from fedbench.storage.given import given_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +142,8 @@ def run(
             keep_models=keep_models,
             keep_state=keep_state,
             device=device,
-            data_root=None if data_root is None else Path(data_root),
-            results=Path(results),
+            data_root=None if data_root is None else given_path(data_root, "data_root"),
+            results=given_path(results, "results"),
             checkpoint_every=checkpoint_every,
             remote=scheduler is not None,
         ),
@@ -175,6 +176,9 @@ def compare(
     console = console or new_console()
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if comparison.settings_file is not None:
+        for method, words in comparison.efforts.items():
+            console.print(f"{method}: {words}", markup=False)
     plan = comparison.jobs()
     done, todo = split_done(plan)
     check_possible(todo)
@@ -317,8 +321,8 @@ def tune(
         evaluate_every=evaluate_every,
         settings=settings or {},
         device=device,
-        data_root=None if data_root is None else Path(data_root),
-        results=Path(results),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+        results=given_path(results, "results"),
         remote=scheduler is not None,
     )
     check_writable(comparison.results)
@@ -392,10 +396,11 @@ def reproduce(
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
     from fedbench.reporting.paper import parts
-    from fedbench.runs.plan import plan, plugin_mistakes
+    from fedbench.runs.plan import efforts, plan, plugin_mistakes
     from fedbench.runs.pool import split_done
 
-    root, results = None if data_root is None else Path(data_root), Path(results)
+    root = None if data_root is None else given_path(data_root, "data_root")
+    results, out = given_path(results, "results"), given_path(out, "out")
     experiment = load(name, plugin_mistakes)
     made = plan(
         experiment,
@@ -421,10 +426,11 @@ def reproduce(
     return experiment_report(
         made,
         results,
-        Path(out),
+        out,
         claims=answers(made, extra),
         extra_tables=extra.tables,
         extra_pictures=extra.pictures,
+        tuned=efforts(experiment),
         data_root=root,
         stopped=stopped,
         download=run,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fedbench import plugins
-from fedbench.check.kinds import Kit
+from fedbench.check.kit import Kit
 from fedbench.check.sentence import require
 from fedbench.check.subject import disturb
 from fedbench.dataset import Data, data_root

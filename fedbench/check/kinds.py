@@ -5,76 +5,22 @@ The checks of a method are in `contract`; those of a data set, a partition and a
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
-
-import torch
+from typing import Any
 
 from fedbench import plugins
 from fedbench.check import CheckResult
 from fedbench.check import each_check as each_check_of_method
-from fedbench.check.sentence import Broken
+from fedbench.check.kit import Kit
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins import Plugin, finding
 from fedbench.plugins.finding import WORDS
 
-__all__ = ["WORDS", "Case", "Kit", "Sentence", "cases", "each_check", "kinds_of"]
-
-Subject = TypeVar("Subject")
-
-
-class Sentence(NamedTuple, Generic[Subject]):
-    """A check: what it expects, and the function that returns what it saw, or raises Broken."""
-
-    expected: str
-    function: Callable[[Subject], str]
-
-
-class Kit(Generic[Subject]):
-    """The checks of one kind of plug-in, by sentence, in the order in which they run."""
-
-    def __init__(self) -> None:
-        self.sentences: dict[str, Sentence[Subject]] = {}
-
-    def check(self, sentence: str, expected: str) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
-        """Register a function as the check of `sentence`."""
-
-        def register(function: Callable[[Subject], str]) -> Callable[[Subject], str]:
-            self.sentences[sentence] = Sentence(expected, function)
-            return function
-
-        return register
-
-    def run(self, subject: Subject, sentence: str) -> CheckResult:
-        """The check called `sentence` on `subject`; whatever its author's code raises is a finding."""
-        expected, function = self.sentences[sentence]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return CheckResult(sentence, "holds", expected, function(subject))
-        except (Broken, BadInput) as error:
-            return CheckResult(sentence, "fails", expected, str(error))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:
-            return CheckResult(sentence, "fails", expected, plugins.said(error) + plugins.place(error))
-        finally:
-            torch.set_num_threads(threads)
-
-    def each(self, subject: Subject) -> Iterator[CheckResult]:
-        """All checks; none after the first, where that fails: it says whether there is anything to check."""
-        for place, sentence in enumerate(self.sentences):
-            result = self.run(subject, sentence)
-            yield result
-            if place == 0 and result.status == "fails":
-                return
+__all__ = ["WORDS", "Case", "cases", "each_check", "kinds_of"]
 
 
 def kinds_of(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fedbench import plugins, tree
 from fedbench.check.comparing import clone, finite, gap
-from fedbench.check.kinds import Kit
+from fedbench.check.kit import Kit
 from fedbench.check.sentence import Broken, require
 from fedbench.check.subject import disturb, rng
 from fedbench.errors import BadInput

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fedbench import plugins
-from fedbench.check.kinds import Kit
+from fedbench.check.kit import Kit
 from fedbench.check.sentence import require
 from fedbench.check.subject import disturb
 from fedbench.dataset import Data, Dataset

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import out
+from fedbench.cli.console import out, path
 
 commands = typer.Typer()
 
@@ -43,9 +43,9 @@ Whoever reaches a Dask port can run code on all its machines: keep it on a priva
 
 @commands.command()
 def cluster(
-    results: Annotated[Path, typer.Argument(help="Folder of the results, whose plan the workers are for.")] = Path(
-        "results"
-    ),
+    results: Annotated[
+        Path, typer.Argument(parser=path, metavar="PATH", help="Folder of the results, whose plan the workers are for.")
+    ] = Path("results"),
     workers: Annotated[int | None, typer.Option(min=1, help="Workers on a machine. Default: one a core.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:

@@ -7,14 +7,30 @@ from typing import Annotated
 
 import typer
 
+from fedbench.errors import BadInput
 from fedbench.runs.console import new_console
+from fedbench.storage.given import given_path
 
 out, err = new_console(), new_console(stderr=True)
 
+
+def path(text: str) -> Path:
+    """The parser of options that are paths: what cannot be one is refused before anything is done with it."""
+    try:
+        return given_path(text, "the path")
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder with NAME.npz data files. Else $FEDBENCH_DATA, else your cache folder.")
+    Path | None,
+    typer.Option(
+        parser=path,
+        metavar="PATH",
+        help="Folder with NAME.npz data files. Else $FEDBENCH_DATA, else your cache folder.",
+    ),
 ]
-Results = Annotated[Path, typer.Option(help="Folder of the results.")]
+Results = Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Folder of the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JobsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at a time on each GPU.")]
 Scheduler = Annotated[

@@ -7,24 +7,38 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out
+from fedbench.cli import completion
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out, path
 from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
+from fedbench.errors import canonical
 
 commands = typer.Typer()
 
 
 @commands.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
-    preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment (see `fedbench list experiments`) or a .toml file.",
+            autocompletion=completion.experiments,
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="How long: smoke, laptop or paper.", autocompletion=completion.presets)
+    ] = "laptop",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder of the results; none is made again.")] = Path("results"),
-    to: Annotated[Path, typer.Option("--out", help="The report goes to OUT/NAME.")] = Path("reports"),
+    results: Annotated[
+        Path, typer.Option(parser=path, metavar="PATH", help="Folder of the results; none is made again.")
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The report goes to OUT/NAME.")] = Path(
+        "reports"
+    ),
     run: Annotated[bool, typer.Option("--run/--no-run", help="Run what is missing, or only render.")] = True,
 ) -> None:
     """Run what is missing of an experiment and render it beside its published values; go on where it stopped."""
@@ -33,7 +47,7 @@ def reproduce(
     show_report(
         api.reproduce(
             name,
-            preset=preset,
+            preset=canonical(preset),
             jobs=jobs,
             jobs_per_gpu=jobs_per_gpu,
             scheduler=scheduler,
@@ -49,8 +63,10 @@ def reproduce(
 
 @list_app.command("experiments")
 def list_experiments(
-    name: Annotated[str | None, typer.Argument(help="One experiment, by name or .toml file.")] = None,
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    name: Annotated[
+        str | None, typer.Argument(help="One experiment, by name or .toml file.", autocompletion=completion.experiments)
+    ] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.", autocompletion=completion.presets)] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
     keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
@@ -71,7 +87,7 @@ def list_experiments(
     for head in ("name", "title", "runs", "done", "left"):
         table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
     for each in names() if name is None else [name]:
-        state = status(each, preset, data_root=data_root, results=results)
+        state = status(each, canonical(preset), data_root=data_root, results=results)
         left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
         table.add_row(state.name, state.title, str(state.runs), str(state.done), left)
     table.caption = (
@@ -83,10 +99,10 @@ def list_experiments(
 @new_app.command("experiment")
 def new_experiment(
     name: Annotated[str, typer.Argument(help="Its name, e.g. my-table.")],
-    folder: Annotated[Path, typer.Option(help="Where to write the file.")] = Path(),
+    folder: Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Where to write the file.")] = Path(),
 ) -> None:
     """Write a commented experiment file that runs on the digits as it stands."""
     from fedbench.experiments.template import new_experiment as write
 
-    for path in write(name, folder):
-        out.print(f"written: {path}")
+    for written in write(name, folder):
+        out.print(f"written: {written}")

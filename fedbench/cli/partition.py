@@ -7,19 +7,23 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, out
+from fedbench.cli import completion
+from fedbench.cli.console import DataRoot, out, path
 
 commands = typer.Typer()
 
 
 @commands.command()
 def partition(
-    dataset: Annotated[str, typer.Option(help="A name or a file.")] = "digits",
+    dataset: Annotated[str, typer.Option(help="A name or a file.", autocompletion=completion.datasets)] = "digits",
     clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
     partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 42,
     data_root: DataRoot = None,
-    picture: Annotated[Path | None, typer.Option(help="Save the client-by-class picture there (.png or .pdf).")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="PATH", help="Save the client-by-class picture there (.png or .pdf)."),
+    ] = None,
 ) -> None:
     """Show who holds which part of a data set."""
     from fedbench import plugins

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, err, out
+from fedbench.cli import completion
+from fedbench.cli.console import DataRoot, err, out, path
 
 commands = typer.Typer()
 list_app = typer.Typer(no_args_is_help=True, help="Show methods, data sets, partitions, networks and experiments.")
@@ -15,7 +16,11 @@ new_app = typer.Typer(no_args_is_help=True, help="Write files to start from.")
 
 
 @list_app.command("methods")
-def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by name or file.")] = None) -> None:
+def list_methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, by name or file.", autocompletion=completion.methods)
+    ] = None,
+) -> None:
     """Names, titles and papers of all methods, or everything about one of them."""
     from fedbench.cli.listing import method_details, methods_table
 
@@ -23,7 +28,11 @@ def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by
 
 
 @list_app.command("datasets")
-def list_datasets(name: Annotated[str | None, typer.Argument(help="One data set, by name or file.")] = None) -> None:
+def list_datasets(
+    name: Annotated[
+        str | None, typer.Argument(help="One data set, by name or file.", autocompletion=completion.datasets)
+    ] = None,
+) -> None:
     """Names, sources and defaults of all data sets, or everything about one of them."""
     from fedbench.cli.listing import dataset_details, datasets_table
 
@@ -72,7 +81,7 @@ def check(
             out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
             if result.status == "fails":
                 where = f" ({result.place})" if result.place else ""
-                out.print(f"expected {result.expected}; seen: {result.seen}{where}", markup=False)
+                out.print(f"expected {result.expected}; seen: {result.seen}{where}", markup=False, soft_wrap=True)
             else:
                 out.print(result.seen, markup=False, style="dim")
         for sentence, count in others.items():
@@ -87,7 +96,7 @@ def check(
 
 
 Name = Annotated[str, typer.Argument(help="Its name, e.g. my-method: letters, digits and dashes.")]
-Folder = Annotated[Path, typer.Option(help="Where to write the file and its test.")]
+Folder = Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Where to write the file and its test.")]
 
 
 @new_app.command("method")
@@ -117,8 +126,8 @@ def new_network(name: Name, folder: Folder = Path()) -> None:
 def _new(kind: str, name: str, folder: Path) -> None:
     from fedbench.plugins.new import new
 
-    for path in new(kind, name, folder):
-        out.print(f"written: {path}", markup=False, soft_wrap=True)
+    for written in new(kind, name, folder):
+        out.print(f"written: {written}", markup=False, soft_wrap=True)
 
 
 commands.add_typer(list_app, name="list")

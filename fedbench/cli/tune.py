@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out
+from fedbench.cli import completion
+from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.cli.run import assignments
 
 commands = typer.Typer()
@@ -20,8 +21,12 @@ commands = typer.Typer()
     "fedbench run --methods fedavg --settings tuned.toml"
 )
 def tune(
-    methods: Annotated[str, typer.Option(help="Names and files, with commas between them, or `all`.")] = "all",
-    dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
+    methods: Annotated[
+        str, typer.Option(help="Names and files, with commas, or `all`.", autocompletion=completion.methods)
+    ] = "all",
+    dataset: Annotated[
+        str, typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets)
+    ] = "digits",
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Trials of each method on the first rung.")] = 16,
     visits: Annotated[
         str, typer.Option(help="LOW..HIGH: all trials get LOW visits, the better half twice as many, and so on.")
@@ -46,10 +51,13 @@ def tune(
     scheduler: Scheduler = None,
     device: Device = "auto",
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Trials are kept in RESULTS/tuning, apart from all tables.")] = Path(
-        "results"
+    results: Annotated[
+        Path,
+        typer.Option(parser=path, metavar="PATH", help="Trials are kept in RESULTS/tuning, apart from all tables."),
+    ] = Path("results"),
+    to: Annotated[Path, typer.Option("--out", parser=path, metavar="PATH", help="The settings file to write.")] = Path(
+        "tuned.toml"
     ),
-    to: Annotated[Path, typer.Option("--out", help="The settings file to write.")] = Path("tuned.toml"),
 ) -> None:
     """Tune methods with equal effort: the same number of trials and visits for each, by validation alone.
 

@@ -159,6 +159,13 @@ class Experiment(_Part):
     columns: Annotated[list[Column], Field(description="settings: [[columns]]")] = []
     presets: Annotated[dict[Name, Length], Field(description="how long: [presets.smoke], [presets.laptop], ...")]
     settings: Annotated[Settings, Field(description="hyperparameters, as in fedavg.local.lr = 0.01")] = {}
+    settings_file: Annotated[
+        str | None,
+        Field(
+            description="hyperparameters that `fedbench tune` wrote, at or below this file; `settings` go before",
+            pattern=r"^([A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+\.toml$",
+        ),
+    ] = None
     sources: Annotated[dict[Name, Source], Field(description="of published values: [sources.NAME]")] = {}
     published: Annotated[
         dict[Name, dict[Name, Published]], Field(description="published values: [published.COLUMN] METHOD = { ... }")
@@ -381,6 +388,8 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
     Understands what experiment files are made of: headers `[a.b]` and `[[a]]`, and `key = value` on lines.
     """
     best, line = 0, 1
+    # a setting may be written with quotes or without: "fedavg.local.lr" is fedavg.local.lr
+    where = [part for key in where for part in (key.split(".") if isinstance(key, str) else [key])]
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}
     # text of several lines holds no keys
@@ -395,8 +404,7 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
                 table = (*table, counts[table])
             path = table
         elif entry:
-            key = entry[1]
-            path = (*table, key.strip('"')) if key.startswith('"') else (*table, *key.split("."))
+            path = (*table, *entry[1].strip('"').split("."))
         else:
             continue
         common = 0

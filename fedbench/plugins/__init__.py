@@ -12,7 +12,7 @@ from fedbench.plugins.finding import (
     refresh,
 )
 from fedbench.plugins.guard import guarded, place, said, shown, trace
-from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters
+from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters, sane
 from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_file, partition_plugin
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "place",
     "refresh",
     "said",
+    "sane",
     "shown",
     "trace",
 ]

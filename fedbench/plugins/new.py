@@ -13,9 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from fedbench import plugins
 from fedbench.errors import BadInput, canonical, unknown_name
-from fedbench.plugins.finding import NAME, RESERVED, WORDS
+from fedbench.plugins.finding import NAME, RESERVED, WORDS, known
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -32,7 +31,7 @@ def new(kind: str, name: str, folder: Path = Path()) -> tuple[Path, Path]:
     if not re.fullmatch(NAME, plain) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", plain):
         use = f"use up to 60 letters, digits and single dashes, e.g. my-{kind}"
         raise BadInput(f"{name!r} is no name for a {WORDS[kind]}: {use}")
-    if plain in plugins.names(kind) or plain in RESERVED:
+    if known(kind, plain) or plain in RESERVED:
         raise BadInput(f"there is a {WORDS[kind]} called {plain!r} already: choose another name")
     module = plain.replace("-", "_")
     if _hides(module, folder):

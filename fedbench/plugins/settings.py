@@ -57,10 +57,6 @@ def _defaults(cls: type[Any]) -> dict[str, Any]:
 def _fields(
     cls: type[Any], within: tuple[type[Any], ...], prefix: str = "", values: object = None
 ) -> Iterator[Hyperparameter]:
-    if cls in within:
-        raise BadInput(
-            f"the hyperparameters {prefix}* are a {cls.__name__} in a {cls.__name__}: nest no group in itself"
-        )
     hints = field_hints(cls)
     for field in dataclasses.fields(cls):
         if field.name == "task" and not within:
@@ -71,6 +67,9 @@ def _fields(
         default = _default(cls, field) if values is None else getattr(values, field.name)
         if dataclasses.is_dataclass(plain):
             assert isinstance(plain, type)
+            if plain in (*within, cls):
+                where = f"{name}.* are a {plain.__name__} in a {plain.__name__}{line_of(cls, field.name)}"
+                raise BadInput(f"the hyperparameters {where}: nest no group in itself")
             if not isinstance(default, plain):
                 given = f"{default!r:.100}{line_of(cls, field.name)}: write e.g. `{plain.__name__}()`"
                 raise BadInput(f"the default of the hyperparameters {name}.* must be a {plain.__name__}, not {given}")

@@ -186,14 +186,13 @@ def run_of(result: Result, path: Path) -> Run:
     )
 
 
-Uncut = tuple[str, int, str]  # the family of a spec, the visits at which it could not be cut, and why
-Found = tuple[list[Run], list[str], list[Uncut]]  # runs, why files were left out, runs that could not be cut
+Found = tuple[list[Run], list[str], list[Failure]]  # runs, why files were left out, runs that could not be cut
 
 
 def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Found:
     runs: list[Run] = []
     left_out: list[str] = []
-    uncut: list[Uncut] = []
+    uncut: list[Failure] = []
     for path in paths:
         try:
             result = storage.read_in_place(path)
@@ -210,7 +209,8 @@ def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Seque
             try:
                 runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
             except BadInput as error:
-                uncut.append((result.spec.family, visits, str(error)))
+                shorter = result.spec.model_copy(update={"visits": visits})
+                uncut.append(Failure(spec=shorter, details=str(error)))
     return runs, left_out, uncut
 
 
@@ -221,7 +221,7 @@ class Collection:
     runs: tuple[Run, ...]
     left_out: tuple[str, ...]  # why, of every file that could not be used
     failures: tuple[Failure, ...]
-    uncut: tuple[str, ...] = ()  # why, of every run that could not be cut at some number of visits
+    uncut: tuple[Failure, ...] = ()  # runs that could not be cut, each with the spec that was wanted, and why
     files: int = 0
 
 
@@ -239,7 +239,7 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     }
     strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
-    uncut: list[Uncut] = []
+    uncut: list[Failure] = []
     runs: dict[str, Run] = {}
     for found in _read_all(files, at, also or {}):
         for run in found[0]:
@@ -257,7 +257,7 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
         except BadInput as error:
             left_out.append(str(error))
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
-    lost = tuple(why for family, visits, why in uncut if (family, visits) not in there)
+    lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
     return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,13 @@ from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
 from fedbench.runs.presets import PRESETS
 from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
+from fedbench.storage.given import given_path
 from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
 ADAPT_VISITS = 20
 MOST_SEEDS = 1000
+MOST_VISITS = 10**8
 SEEDS_TRIED = 100  # of each setting, before anything runs
 
 
@@ -52,17 +55,17 @@ class Comparison:
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
-        if self.preset not in PRESETS:
+        if canonical(self.preset) not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         from fedbench.runs.prepare import refresh
 
         refresh()
-        preset = PRESETS[self.preset]
+        preset = PRESETS[canonical(self.preset)]
         found = self.found()
         params = self._params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
-        root = data_root(self.data_root)
+        root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
         if clients is None:
             from fedbench.runs.prepare import load_data
 
@@ -71,6 +74,10 @@ class Comparison:
         partition = str(plugins.parse_partition(self.partition, dataset.cls))
         if self.adapt_visits is not None and not self.novel_clients:
             raise BadInput("adapt visits are visits to unseen clients: say how many with --novel-clients")
+        plugins.sane("--visits", self.visits, MOST_VISITS)
+        plugins.sane("--adapt-visits", self.adapt_visits, MOST_VISITS)
+        if math.isnan(self.checkpoint_every):
+            raise BadInput("--checkpoint-every nan: give a number of seconds of at least 0")
         if self.novel_clients >= clients:
             raise BadInput(f"{self.novel_clients} unseen clients of {clients} leave none to train on: ask for fewer")
         return [
@@ -95,7 +102,7 @@ class Comparison:
                 method=plugin.where,
                 dataset=dataset.where,
                 data_root=root,
-                results=self.results.resolve(),
+                results=given_path(self.results, "--results").resolve(),
                 checkpoint_every=self.checkpoint_every,
                 device=device,
                 partition=plugins.partition_file(self.partition, dataset.cls),
@@ -126,7 +133,7 @@ class Comparison:
 
     def _seeds(self) -> list[int]:
         if self.seeds is None:
-            return seed_list(PRESETS[self.preset].seeds)
+            return seed_list(PRESETS[canonical(self.preset)].seeds)
         if isinstance(self.seeds, int):
             if not 1 <= self.seeds <= MOST_SEEDS:
                 raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")
@@ -222,18 +229,19 @@ PROBE = 2**20  # bytes: more than a disk gives that is full, where an empty file
 
 
 def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
-    """Raise BadInput where results could not be stored, of `jobs` in particular, before any of them has been run."""
+    """Raise BadInput where the results, of `jobs` in particular, could not be stored, before any of them has run."""
     from fedbench.storage import WORK, result_path, work_path, write_bytes
 
-    try:
-        write_bytes(results / WORK / "writable", bytes(PROBE))
-        (results / WORK / "writable").unlink(missing_ok=True)  # another process may look at the same time
-        for folder in {result_path(results, job.spec).parent for job in jobs}:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            (results / WORK / "writable").unlink(missing_ok=True)
-        raise BadInput(f"results cannot be written to {results}: {error.strerror}; choose another --results") from None
+    name = f"{'writable':_<40}"  # as long as the names of what is stored
+    for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
+        try:
+            write_bytes(folder / name, bytes(PROBE if folder.name == WORK else 0))
+            (folder / name).unlink(missing_ok=True)  # another process may look at the same time
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+            reason = error.strerror
+            raise BadInput(f"results cannot be written to {folder}: {reason}; choose another --results") from None
     for job in jobs:
         for path in (result_path(results, job.spec), work_path(results, job.spec, "lock")):
             if path.exists() and not path.is_file():

@@ -112,6 +112,7 @@ def plan(
                     if key.partition(".")[0] in (*here, "all")
                 },
                 device=device,
+                settings_file=settings_file(experiment),
                 data_root=data_root,
                 results=results,
                 keep_models=experiment.keep_models,
@@ -125,6 +126,20 @@ def plan(
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
     return Plan(experiment, preset, jobs, gaps, titles)
+
+
+def settings_file(experiment: Experiment) -> Path | None:
+    """Where the experiment's tuned hyperparameters are."""
+    return None if experiment.settings_file is None else experiment.folder / experiment.settings_file
+
+
+def efforts(experiment: Experiment) -> dict[str, str]:
+    """How each method's hyperparameters were found, for tables: `tuned, 16 trials, 9,600 visits` or `defaults`."""
+    from fedbench.runs.settings_file import NOT_TUNED, read_settings
+
+    file = settings_file(experiment)
+    known = {} if file is None else read_settings(file)
+    return {method: known.get(method, NOT_TUNED).words for method in experiment.method_names}
 
 
 def beside(experiment: Experiment, text: str) -> str:
@@ -165,6 +180,8 @@ def _find_all(experiment: Experiment) -> tuple[dict[str, str], list[Mistake]]:
             wrong.append(Mistake(where, str(error)))
 
     found: dict[str, str] = {}
+    with at("settings_file"):
+        efforts(experiment)
     for index, (text, name) in enumerate(zip(experiment.methods, experiment.method_names, strict=True)):
         with at("methods", index):
             if name != UNREAD:

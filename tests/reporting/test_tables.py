@@ -299,3 +299,14 @@ def test_how_hyperparameters_were_chosen_is_noted(tmp_path: Path, make: Maker) -
     text = (made.out / "report.md").read_text()
     assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
     assert "hyperparameters of Local: defaults" in text
+
+
+def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Path, make: Maker) -> None:
+    file = tmp_path / "tuned.toml"
+    table = '[methods.{}]\nsettings = {{ "local.lr" = {} }}\ncode = "x"\ntrials = 16\nvisits = 9600\n'
+    file.write_text("[tuning]\n" + table.format("fedavg", 0.005) + table.format("local", 0.1))
+    put(tmp_path / "r", make("fedavg"), make("local"))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0, settings_file=file)
+    text = (made.out / "report.md").read_text()
+    assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
+    assert "hyperparameters of Local: not those of tuned.toml" in text

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 import rich.table
+from rich.console import Group
 from rich.text import Text
 
 from fedbench.reporting.tables.model import INSEPARABLE, Table, body, legend, quoted
@@ -61,14 +62,13 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def terminal(table: Table) -> rich.table.Table:
-    """The table for `rich`."""
-    shown = rich.table.Table(title=Text(table.title), caption=Text("\n".join([legend(table), *table.all_notes])))
-    shown.caption_justify = "left"
+def terminal(table: Table) -> Group:
+    """The table for `rich`, with its legend and notes below it, as wide as the screen and not as the table."""
+    shown = rich.table.Table(title=Text(table.title))
     shown.add_column(table.corner)
     for column in table.columns:
         shown.add_column(Text(column.label), justify="right")
     for label, cells in lines(table):
         dim = "dim" if label.startswith(" ") else ""
         shown.add_row(Text(label, style=dim), *(Text(text, style="bold" if bold else dim) for text, bold in cells))
-    return shown
+    return Group(shown, Text("\n".join([legend(table), *table.all_notes]), style="dim"))
