@@ -72,6 +72,15 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[
         return None, f"it cannot be loaded ({type(error).__name__})"
 
 
+def belonging(path: Path) -> dict[str, Any] | None:
+    """What the checkpoint at `path` belongs to, read without its tensors; None where it is damaged."""
+    try:
+        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["belongs_to"]
+    except Exception:
+        return None
+    return stored
+
+
 def _clients(path: Path, order: list[int], here: dict[int, Tree], device: torch.device) -> dict[int, Tree]:
     """The states of clients in their `order`, those that are parts of their own among them."""
     states = Spill({}, path.parent)
