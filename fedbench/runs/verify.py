@@ -13,8 +13,9 @@ from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.job import Job, work
 from fedbench.storage import Result
+from fedbench.storage.schema import LATER
 
-PARTS = ("partition", "history", "best", "unseen")  # of a result, in the order in which numbers arise
+PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ class Verdict:
 
 
 def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Where two results first differ, times aside: the dotted place and both values; None where they are equal."""
+    """Where two results first differ, times aside: the dotted place and both values; None where they are equal.
+
+    What a stored result of format 1 does not say is not compared.
+    """
     if isinstance(stored, dict) and isinstance(found, dict):
         for key in [*stored, *(key for key in found if key not in stored)]:
+            if key in LATER and stored.get(key) is None:
+                continue
             inside = first_difference(stored.get(key), found.get(key), f"{place}.{key}".lstrip("."))
             if inside and key != "seconds":
                 return inside
@@ -111,4 +117,22 @@ def _notes(stored: Result, found: Result) -> tuple[str, ...]:
     was, is_ = (result.provenance.get("software") for result in (stored, found))
     if isinstance(was, dict) and isinstance(is_, dict):
         notes += [f"{name} is {is_[name]} and was {was.get(name)}" for name in is_ if is_[name] != was.get(name)]
+    made, here = (_instructions(result) for result in (stored, found))
+    if made and here and made != here:
+        notes.append(
+            f"made with {made}, here {here}: equal bits cannot be expected; the largest difference in a client's test"
+            f" accuracy is {100 * _furthest(stored, found):.1f} points, in pooled test accuracy"
+            f" {100 * abs(stored.best.accuracy - found.best.accuracy):.2f}"
+        )
     return tuple(notes)
+
+
+def _instructions(result: Result) -> str:
+    """The vector instructions that a result was made with; empty where it does not say."""
+    host = result.provenance.get("host")
+    return str(host.get("instruction_set") or "") if isinstance(host, dict) else ""
+
+
+def _furthest(a: Result, b: Result) -> float:
+    """The largest difference in a client's test accuracy, 0 .. 1."""
+    return max(abs(x - y) for x, y in zip(a.best.client_accuracy, b.best.client_accuracy, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,58 @@ def test_verify_says_equal_or_where_it_first_differs(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
 
     def change(result: dict[str, Any]) -> None:
-        result["history"][2]["val_loss"] += 1e-9
+        row = result["history"][2]
+        for same in (row, result["best"], *result["earlier"]):
+            if same["round"] == row["round"]:
+                same["val_loss"] += 1e-9
         result["history"][3]["seconds"] = 1e9
         result["best"]["test"]["correct"][0] -= 1
 
     verdict = verify(edited(path, change))
     assert (verdict.equal, verdict.place) == (False, "history.2.val_loss")
     assert str(verdict).startswith("different: history.2.val_loss is ")
-    shorter = verify(edited(path, lambda result: result["history"].pop()))
-    assert (shorter.place, shorter.stored, shorter.found) == ("the length of history", 3, 4)
+    longer = verify(edited(path, lambda result: result["history"].append(result["history"][-1])))
+    assert (longer.place, longer.stored, longer.found) == ("the length of history", 5, 4)
     tested = verify(edited(path, lambda result: result["unseen"]["best"]["test"]["loss"].reverse()))
     assert tested.place == "unseen.best.test.loss.0"
     edited(path, lambda result: None).unlink()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_verify_compares_every_part(tmp_path: Path) -> None:
+    """Each part edited alone: who holds which rows, the history, what was best before, the best, unseen clients."""
+    fast = {"fedavg.local.steps": "2", "fedavg.local.lr": "0.5"}  # so fast that accuracy goes up and down
+    a = a_job(tmp_path, methods=["fedavg"], settings=fast, visits=40)
+    done(a)
+    path = storage.result_path(a.results, a.spec)
+    stored = storage.read(path)
+    improved = [best.visits for best in (*(stored.earlier or ()), stored.best)]
+    assert len(improved) > 1
+    free = next(i for i, row in enumerate(stored.history) if row.visits not in improved)
+    edits: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "partition": lambda result: result.update(partition="0"),
+        f"history.{free}.gradients": lambda result: result["history"][free].update(gradients=1),
+        "earlier.0.test.loss.0": lambda result: result["earlier"][0]["test"]["loss"].__setitem__(0, 0.25),
+        "best.test.loss.1": lambda result: result["best"]["test"]["loss"].__setitem__(1, 0.25),
+        "unseen.best.test.loss.0": lambda result: result["unseen"]["best"]["test"]["loss"].__setitem__(0, 0.25),
+    }
+    assert {place: verify(edited(path, change)).place for place, change in edits.items()} == {p: p for p in edits}
+
+
+def test_verify_compares_what_a_file_of_format_1_says(tmp_path: Path) -> None:
+    """Which is neither gradients nor what was best before."""
+    a = a_job(tmp_path)
+    done(a)
+
+    def old(result: dict[str, Any]) -> None:
+        result["format"] = 1
+        for part in (result, result["unseen"]):
+            part["earlier"] = None
+            for row in (*part["history"], part["best"]):
+                row["gradients"] = row["personalize_gradients"] = None
+
+    path = edited(storage.result_path(a.results, a.spec), old)
+    assert verify(path) == Verdict(True)
 
 
 def test_verify_tells_what_else_is_not_as_it_was(tmp_path: Path) -> None:
