@@ -27,10 +27,17 @@ class Verdict:
     stored: Any = None
     found: Any = None
     notes: tuple[str, ...] = ()  # what else is not as it was: the source, versions
+    kinds: tuple[str, str] | None = None  # the instruction sets then and now, where they are two
 
     def __str__(self) -> str:
         if self.equal:
             text = "equal: the stored numbers come out again, bit for bit"
+        elif self.kinds:
+            was, is_ = self.kinds
+            text = (
+                f"not to be decided here: the processor computed with {was} then and with {is_} now, which can change "
+                f"bits ({self.place} is {self.found} and was {self.stored}); verify it where {was} is"
+            )
         else:
             text = f"different: {self.place} is {self.found} and was {self.stored}"
         return "; ".join([text, *self.notes])
@@ -92,7 +99,14 @@ def verify(
     if difference is None:
         return Verdict(True, notes=_notes(stored, found))
     place, before, after = difference
-    return Verdict(False, place, before, after, _notes(stored, found))
+    return Verdict(False, place, before, after, _notes(stored, found), _kinds(stored, found))
+
+
+def _kinds(stored: Result, found: Result) -> tuple[str, str] | None:
+    """The instruction sets of the processor then and now, where they are known and differ."""
+    hosts = [result.provenance.get("host") for result in (stored, found)]
+    was, is_ = (str(host.get("instruction_set") or "") if isinstance(host, dict) else "" for host in hosts)
+    return (was, is_) if was and is_ and was != is_ else None
 
 
 def _notes(stored: Result, found: Result) -> tuple[str, ...]:

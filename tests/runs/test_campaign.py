@@ -306,11 +306,11 @@ def cached(root: Path, content: int = 0) -> plugins.Plugin:
     """A data set in a file, as a plug-in."""
     root.mkdir(exist_ok=True)
     rng = np.random.default_rng(content)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split, rows in (("train", 500), ("test", 100)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{split}"] = np.arange(rows) % 10
-    np.savez(root / "cifar10.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(root / "cifar10.npz", **arrays)
     return plugins.find_dataset("cifar10")
 
 

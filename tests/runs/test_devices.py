@@ -46,7 +46,7 @@ def test_no_device_has_more_runs_than_it_takes(names: tuple[str, ...], each: int
         process.start()
     for process in processes:
         process.join(60)
-    held = []
+    held: list[tuple[str, float, float]] = []
     for path in (tmp_path / "log").iterdir():
         began, ended = map(float, path.read_text().split())
         held.append((path.name.split("-")[0], began, ended))
