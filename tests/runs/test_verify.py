@@ -107,7 +107,7 @@ def test_verify_runs_a_plug_in_given_by_file(tmp_path: Path) -> None:
     assert verify(path, method=str(plugin)).equal
     with pytest.raises(BadInput, match="there is no method called 'mine-alone'"):
         verify(path)
-    with pytest.raises(BadInput, match="is a run of the method 'mine-alone', and fedavg is another one"):
+    with pytest.raises(BadInput, match="is a run of the method mine-alone, and fedavg is another one"):
         verify(path, method="fedavg")
 
 
