@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbench.cli import completion
 from fedbench.cli.console import DataRoot, err, out, path
 
 commands = typer.Typer()
@@ -15,7 +16,11 @@ new_app = typer.Typer(no_args_is_help=True, help="Write files to start from.")
 
 
 @list_app.command("methods")
-def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by name or file.")] = None) -> None:
+def list_methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, by name or file.", autocompletion=completion.methods)
+    ] = None,
+) -> None:
     """Names, titles and papers of all methods, or everything about one of them."""
     from fedbench.cli.listing import method_details, methods_table
 
@@ -23,7 +28,11 @@ def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by
 
 
 @list_app.command("datasets")
-def list_datasets(name: Annotated[str | None, typer.Argument(help="One data set, by name or file.")] = None) -> None:
+def list_datasets(
+    name: Annotated[
+        str | None, typer.Argument(help="One data set, by name or file.", autocompletion=completion.datasets)
+    ] = None,
+) -> None:
     """Names, sources and defaults of all data sets, or everything about one of them."""
     from fedbench.cli.listing import dataset_details, datasets_table
 

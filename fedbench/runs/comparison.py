@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,12 +55,12 @@ class Comparison:
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
-        if self.preset not in PRESETS:
+        if canonical(self.preset) not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         from fedbench.runs.prepare import refresh
 
         refresh()
-        preset = PRESETS[self.preset]
+        preset = PRESETS[canonical(self.preset)]
         found = self.found()
         params = self._params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
@@ -132,7 +133,7 @@ class Comparison:
 
     def _seeds(self) -> list[int]:
         if self.seeds is None:
-            return seed_list(PRESETS[self.preset].seeds)
+            return seed_list(PRESETS[canonical(self.preset)].seeds)
         if isinstance(self.seeds, int):
             if not 1 <= self.seeds <= MOST_SEEDS:
                 raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")
@@ -224,13 +225,24 @@ def check_possible(jobs: Sequence[Job]) -> None:
         try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
-def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
-    """Raise BadInput where the results, of `jobs` in particular, could not be stored."""
-    from fedbench.storage import WORK, result_path, write_bytes
+PROBE = 2**20  # bytes: more than a disk gives that is full, where an empty file still finds a place
 
-    try:
-        for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
-            write_bytes(folder / f"{'writable':_<40}", b"")  # as long as the names of what is stored
-            (folder / f"{'writable':_<40}").unlink(missing_ok=True)  # another process may look at the same time
-    except OSError as error:
-        raise BadInput(f"results cannot be written to {folder}: {error.strerror}; choose another --results") from None
+
+def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
+    """Raise BadInput where the results, of `jobs` in particular, could not be stored, before any of them has run."""
+    from fedbench.storage import WORK, result_path, work_path, write_bytes
+
+    name = f"{'writable':_<40}"  # as long as the names of what is stored
+    for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
+        try:
+            write_bytes(folder / name, bytes(PROBE if folder.name == WORK else 0))
+            (folder / name).unlink(missing_ok=True)  # another process may look at the same time
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+            reason = error.strerror
+            raise BadInput(f"results cannot be written to {folder}: {reason}; choose another --results") from None
+    for job in jobs:
+        for path in (result_path(results, job.spec), work_path(results, job.spec, "lock")):
+            if path.exists() and not path.is_file():
+                raise BadInput(f"{path} is in the way: it is no file, and a run needs that place; remove it")

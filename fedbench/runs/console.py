@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -37,25 +38,32 @@ class _Stream:
     def __init__(self, name: str) -> None:
         self._name = name
 
+    @property
+    def _now(self) -> IO[str]:
+        stream = getattr(sys, self._name)
+        return cast(IO[str], getattr(stream, "rich_proxied_file", stream))  # while something live is shown
+
+    @property
+    def rich_proxied_file(self) -> _Stream:
+        """What rich writes to while something live is shown: this, and not what it stands for."""
+        return self
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(sys, self._name), name)
+        return getattr(self._now, name)
 
     def said(self, text: str) -> str:
         """`text` in characters that the stream has."""
-        encoding = getattr(self, "encoding", None) or "utf-8"
+        encoding = getattr(self._now, "encoding", None) or "utf-8"
         return text.encode(encoding, "fedbench.plain").decode(encoding)
 
     def write(self, text: str) -> int:
-        try:
-            return int(getattr(sys, self._name).write(self.said(text)))
-        except (OSError, ValueError):  # closed
-            return len(text)
+        with contextlib.suppress(OSError, ValueError):  # closed
+            self._now.write(self.said(text))
+        return len(text)
 
     def flush(self) -> None:
-        try:
-            getattr(sys, self._name).flush()
-        except (OSError, ValueError):
-            return
+        with contextlib.suppress(OSError, ValueError):
+            self._now.flush()
 
 
 class _Console(Console):
@@ -82,17 +90,23 @@ def rendered(what: RenderableType) -> str:
     return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
 
 
-def fitting(table: Table, console: Console, expendable: Sequence[str]) -> Table:
-    """`table` without as many of its `expendable` columns, the first ones first, as make it fit; it says which."""
+def fitting(table: Table, console: Console, wanted: Sequence[str]) -> Table:
+    """`table` with as many columns as fit; it says which were left out.
+
+    The last columns go first, then those that are `wanted`, of which the first one stays in any case.
+    """
     for column in table.columns:
         column.no_wrap = True
+    heads = [str(column.header) for column in table.columns]
+    others = [head for head in heads if head not in wanted]
     gone, wide = [], console.options.update(max_width=10_000)
-    for head in expendable:
+    for head in [*reversed(others), *reversed(wanted[1:])]:
         if Measurement.get(console, wide, table).maximum <= console.width:
             break
-        found = [column for column in table.columns if column.header == head]
-        gone += [head for _ in found]
-        table.columns = [column for column in table.columns if column not in found]
+        gone.append(head)
+        table.columns = [column for column in table.columns if column.header != head]
     if gone:
-        table.caption = f"{table.caption}. Not shown, for want of width: {', '.join(gone)}"
+        table.caption = (
+            f"{table.caption}. Not shown, for want of width: {', '.join(head for head in heads if head in gone)}"
+        )
     return table

@@ -22,6 +22,7 @@ LARGEST = 64 * 2**20  # bytes of a result or of the record of a failure; those o
 LONG_NUMBER = re.compile(rb"[\s:,\[]-?[0-9]{20}")  # beyond 64 bits, and beyond what Python turns into text
 NEWLINE = re.compile(r"\n\s+")
 TRIALS = "tuning"  # the folder inside the results that holds the runs of searches, apart from what tables average
+IDENTITY = re.compile(r"[0-9a-f]{16}")
 WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
 
 
@@ -136,10 +137,29 @@ def read_failure(path: Path) -> Failure:
 
 
 def files(root: Path) -> Iterator[Path]:
-    """All result files under `root` (or `root` itself, if it is a file), sorted."""
+    """All result files under `root`, sorted: a results folder, that of one data set or method in it, or one file."""
     if root.is_file():
         yield root
         return
     if not root.is_dir():
         raise BadInput(f"there are no results in {root}: there is no such folder")
-    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts)
+    found = [path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts]
+    inside = [path for form in ("*.json", "*/*.json") for path in root.glob(form)]
+    yield from sorted(found + [path for path in inside if IDENTITY.fullmatch(path.stem)])
+
+
+def find_result(text: str, root: Path) -> Path:
+    """The result file that `text` names: a path, or the identity of a result under `root`, or its beginning.
+
+    Raises BadInput where there is none, or more than one.
+    """
+    path = Path(text).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return path
+    if not re.fullmatch(r"[0-9a-f]{4,16}", text):
+        raise BadInput(f"{text!r} is neither a result file nor an identity: give a path, or 4 to 16 of its hex digits")
+    found = [path for path in files(root) if path.stem.startswith(text)]
+    if len(found) != 1:
+        several = f"{len(found)} results begin with {text}: give more digits" if found else f"none is called {text}"
+        raise BadInput(f"{several} (in {root}; choose another folder with --results)")
+    return found[0]

@@ -306,7 +306,7 @@ def cached(root: Path, content: int = 0) -> plugins.Plugin:
     """A data set in a file, as a plug-in."""
     root.mkdir(exist_ok=True)
     rng = np.random.default_rng(content)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, rows in (("train", 500), ("test", 100)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{split}"] = np.arange(rows) % 10

@@ -46,7 +46,10 @@ def test_no_device_has_more_runs_than_it_takes(names: tuple[str, ...], each: int
         process.start()
     for process in processes:
         process.join(60)
-    held = [(path.name.split("-")[0], *map(float, path.read_text().split())) for path in (tmp_path / "log").iterdir()]
+    held: list[tuple[str, float, float]] = []
+    for path in (tmp_path / "log").iterdir():
+        began, ended = map(float, path.read_text().split())
+        held.append((path.name.split("-")[0], began, ended))
     assert len(held) == 5
     for name, began, _ in held:
         together = [1 for other, start, end in held if other == name and start <= began < end]

@@ -183,8 +183,8 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
             name,
             title,
             f"t-SNE (perplexity {perplexity:.3g}) of the learned vectors of {len(vectors)} clients, seed {seed}; "
-            "colour and marker: the client's group. Distances on the picture mean little; the numbers in the table "
-            "are of the space itself.",
+            "colour and marker: the client's group. Distances on the picture mean little; the numbers in the table are "
+            "of the space itself.",
             [
                 {"client": i, "group": names[group], "x": x, "y": y}
                 for i, (group, (x, y)) in enumerate(zip(groups, flat, strict=True))
