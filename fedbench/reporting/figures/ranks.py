@@ -55,7 +55,7 @@ def ranks(settings: Sequence[SettingResults], metric: Metric) -> Picture | None:
         axes.set_yticks(range(len(order)), [short_name(title) for title in order])
         for label, title in zip(axes.get_yticklabels(), order, strict=True):
             label.set_color(readable(looks[names[title]].color))
-        axes.invert_yaxis()
+        axes.set_ylim(len(order) - 0.5, -0.5)  # the best at the top
         axes.set_xlim(0.8, max(len(order), found[order[-1]] + reach) + 0.2)
         axes.set_xlabel(f"average rank over {len(blocks)} settings (1: best)")
         axes.grid(visible=False, axis="y")
