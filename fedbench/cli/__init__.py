@@ -22,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare personalized federated learning methods, with numbers that reproduce bit for bit.",
     epilog="Begin with [bold]fedbench run[/]: it needs no download and takes a few minutes.",
 )

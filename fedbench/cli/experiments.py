@@ -7,17 +7,27 @@ from typing import Annotated
 
 import typer
 
+from fedbench.cli import completion
 from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out, path
 from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
+from fedbench.errors import canonical
 
 commands = typer.Typer()
 
 
 @commands.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="An experiment (see `fedbench list experiments`) or a .toml file.")],
-    preset: Annotated[str, typer.Option(help="How long: smoke, laptop or paper.")] = "laptop",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment (see `fedbench list experiments`) or a .toml file.",
+            autocompletion=completion.experiments,
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="How long: smoke, laptop or paper.", autocompletion=completion.presets)
+    ] = "laptop",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,
@@ -37,7 +47,7 @@ def reproduce(
     show_report(
         api.reproduce(
             name,
-            preset=preset,
+            preset=canonical(preset),
             jobs=jobs,
             jobs_per_gpu=jobs_per_gpu,
             scheduler=scheduler,
@@ -53,8 +63,10 @@ def reproduce(
 
 @list_app.command("experiments")
 def list_experiments(
-    name: Annotated[str | None, typer.Argument(help="One experiment, by name or .toml file.")] = None,
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    name: Annotated[
+        str | None, typer.Argument(help="One experiment, by name or .toml file.", autocompletion=completion.experiments)
+    ] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.", autocompletion=completion.presets)] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
     keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
@@ -75,7 +87,7 @@ def list_experiments(
     for head in ("name", "title", "runs", "done", "left"):
         table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
     for each in names() if name is None else [name]:
-        state = status(each, preset, data_root=data_root, results=results)
+        state = status(each, canonical(preset), data_root=data_root, results=results)
         left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
         table.add_row(state.name, state.title, str(state.runs), str(state.done), left)
     table.caption = (

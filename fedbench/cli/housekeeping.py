@@ -1,7 +1,167 @@
-"""`fedbench status`: what a results folder holds."""
+"""`fedbench status`, `show` and `clean`: what a results folder holds, and what may go from it."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from rich.table import Table
+
+from fedbench.cli.console import Results, err, out
+from fedbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from fedbench.storage import Result
 
 commands = typer.Typer()
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="right" if head in ("runs", "MB", "files") else "left")
+    return table
+
+
+@commands.command()
+def status(results: Results = Path("results")) -> None:
+    """What is done, running, failed and missing in a results folder, whoever runs it."""
+    from fedbench.runs.display import duration, percent
+    from fedbench.runs.status import status as look
+
+    found = look(results)
+    table = _table("data set", "method", "runs")
+    for (dataset, method), count in sorted(found.done.items()):
+        table.add_row(dataset, method, str(count))
+    out.print(f"{sum(found.done.values())} runs are done in {results}", markup=False, soft_wrap=True)
+    if found.done:
+        out.print(table)
+    for run in found.running:
+        left = "time left unknown" if run.seconds_left is None else f"{duration(run.seconds_left)} left"
+        facts = f"{run.visits}/{run.total} visits, validation {percent(run.best)}, {left}"
+        since = f"for {duration(time.time() - run.since)}"
+        out.print(f"running {since}: {run.name}: {facts} ({run.where})", markup=False, soft_wrap=True)
+    for failed in found.failed:
+        out.print(f"failed: {failed.name}: {failed.message} ({failed.identity})", markup=False, soft_wrap=True)
+    for path in found.damaged:
+        out.print(f"damaged: {path}", markup=False, soft_wrap=True)
+    if found.missing:
+        out.print(f"{len(found.missing)} planned runs are missing; the command that planned them goes on with them")
+    if (found.running or found.missing) and found.seconds_left is not None:
+        out.print(f"about {duration(found.seconds_left)} left")
+
+
+@commands.command()
+def show(
+    result: Annotated[str, typer.Argument(help="A result file, or the identity of a result or its beginning.")],
+    results: Results = Path("results"),
+) -> None:
+    """One run: the command that makes it, what it is, its scores, and where its numbers come from."""
+    from fedbench import storage
+
+    path = storage.find_result(result, results)
+    stored = storage.read(path)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(stored):
+        table.add_row(name, value)
+    out.print(f"{stored.title}, {stored.spec.dataset}, seed {stored.spec.seed}: {path}", markup=False, soft_wrap=True)
+    out.print(table, markup=False)
+    out.print(f"\n{_command(stored)}", markup=False, soft_wrap=True)
+
+
+def _facts(stored: Result) -> list[tuple[str, str]]:
+    best, last, spec = stored.best, stored.last, stored.spec
+    facts = [
+        ("client mean", f"{100 * best.client_mean:.2f}% at {best.visits} visits, the best on validation"),
+        ("pooled", f"{100 * best.accuracy:.2f}%"),
+    ]
+    if stored.unseen:
+        facts.append(("unseen clients", f"{100 * stored.unseen.best.client_mean:.2f}%, client mean"))
+    facts += [
+        ("traffic", f"{(last.bytes_down + last.bytes_up + last.bytes_welcome) / 1e6:,.3g} MB in {last.visits} visits"),
+        ("time", f"{last.seconds:.0f} s"),
+        ("diverged", "yes" if stored.diverged else "no"),
+        ("identity", spec.identity),
+    ]
+    facts += [(name, _value(value)) for name, value in spec.model_dump(exclude={"params"}).items()]
+    facts += [(f"  {name}", _value(value)) for name, value in spec.params.items()]
+    facts += [("code", stored.code), ("data set's code", stored.dataset_code or "-"), ("digest", stored.digest)]
+    facts += [(f"models of {spec.clients} clients", stored.models.file)] if stored.models else []
+    return facts + [(name, _value(value)) for name, value in stored.provenance.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(each)}" for name, each in value.items())
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
+def _command(stored: Result) -> str:
+    """The command that makes a result; its plug-ins are named as they are found by name."""
+    from fedbench import plugins
+
+    spec = stored.spec
+    try:
+        usual: dict[str, Any] = dict(plugins.configure(plugins.find_method(spec.method), {}))
+    except BadInput:  # of a file, which the result does not tell
+        usual = {}
+    words = [f"fedbench run --methods {spec.method} --dataset {spec.dataset} --clients {spec.clients}"]
+    words += [f"--partition {spec.partition} --network {spec.network} --seeds {spec.seed}"]
+    words += [f"--visits {spec.visits} --evaluate-every {spec.evaluate_every} --device {spec.device}"]
+    if spec.novel_clients:
+        words.append(f"--novel-clients {spec.novel_clients} --adapt-visits {spec.adapt_visits}")
+    changed = {name: value for name, value in spec.params.items() if name not in usual or usual[name] != value}
+    words += [f"--set {spec.method}.{name}={_value(value)}" for name, value in changed.items()]
+    return " ".join(words)
+
+
+@commands.command()
+def clean(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[errors|checkpoints|states|rubbish]...", help="Only these. Default: all."),
+    ] = None,
+    results: Results = Path("results"),
+    methods: Annotated[
+        str | None, typer.Option(help="Files of methods that are still in use, with commas between them.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+) -> None:
+    """Remove errors of runs, and checkpoints and kept states of code that is no more; says first what and how much.
+
+    Results are never touched, nor anything of a run that is going on. A method that is a file is not known by name:
+    say with --methods that it is still in use, or its checkpoints count as those of other code.
+    """
+    from fedbench.errors import unknown_name
+    from fedbench.runs.housekeeping import KINDS, leftovers, remove
+
+    for kind in what or ():
+        if kind not in KINDS:
+            raise unknown_name("kind of leftover", kind, KINDS)
+    files = [file.strip() for file in (methods or "").split(",") if file.strip()]
+    found = [each for each in leftovers(results, files) if not what or each.kind in what]
+    if not found:
+        out.print(f"there is nothing to remove in {results}", markup=False, soft_wrap=True)
+        return
+    for kind in KINDS:
+        mine = [each for each in found if each.kind == kind]
+        if mine:
+            megabytes = sum(each.size for each in mine) / 1e6
+            out.print(f"{kind}: {len(mine)} files, {megabytes:,.3g} MB")
+            for each in mine[:10]:
+                out.print(f"  {each.path.name}: {each.why}", markup=False, soft_wrap=True)
+            if len(mine) > 10:
+                out.print(f"  and {len(mine) - 10} more")
+    if not yes and not typer.confirm("Remove them?", default=False):
+        err.print("nothing was removed")
+        raise typer.Exit(1)
+    left = remove(found)
+    for each in left:
+        err.print(f"{each.path} could not be removed", markup=False, soft_wrap=True)
+    out.print(f"{len(found) - len(left)} files were removed")
+    if left:
+        raise typer.Exit(1)

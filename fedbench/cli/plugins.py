@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbench.cli import completion
 from fedbench.cli.console import DataRoot, err, out, path
 
 commands = typer.Typer()
@@ -15,7 +16,11 @@ new_app = typer.Typer(no_args_is_help=True, help="Write files to start from.")
 
 
 @list_app.command("methods")
-def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by name or file.")] = None) -> None:
+def list_methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, by name or file.", autocompletion=completion.methods)
+    ] = None,
+) -> None:
     """Names, titles and papers of all methods, or everything about one of them."""
     from fedbench.cli.listing import method_details, methods_table
 
@@ -23,7 +28,11 @@ def list_methods(name: Annotated[str | None, typer.Argument(help="One method, by
 
 
 @list_app.command("datasets")
-def list_datasets(name: Annotated[str | None, typer.Argument(help="One data set, by name or file.")] = None) -> None:
+def list_datasets(
+    name: Annotated[
+        str | None, typer.Argument(help="One data set, by name or file.", autocompletion=completion.datasets)
+    ] = None,
+) -> None:
     """Names, sources and defaults of all data sets, or everything about one of them."""
     from fedbench.cli.listing import dataset_details, datasets_table
 
@@ -63,17 +72,24 @@ def check(
     failed = 0
     for kind, plugin in found:
         out.print(f"[bold]{plugin.name}[/], a {kinds.WORDS[kind]}")
+        others: dict[str, int] = {}  # failures that have the reason of one that was told
         for result in kinds.each_check(kind, plugin, data_root):
-            out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
+            failed += result.status == "fails"
             if result.follows:
-                failed += 1
-                out.print(f"as {result.follows!r}", markup=False)
-            elif result.status == "fails":
-                failed += 1
+                others[result.follows] = others.get(result.follows, 0) + 1
+                continue
+            out.print(f"  {signs[result.status]} {result.sentence}: ", end="")
+            if result.status == "fails":
                 where = f" ({result.place})" if result.place else ""
                 out.print(f"expected {result.expected}; seen: {result.seen}{where}", markup=False, soft_wrap=True)
             else:
                 out.print(result.seen, markup=False, style="dim")
+        for sentence, count in others.items():
+            out.print(
+                f"  [red]FAIL[/] and {count} other{'s' if count > 1 else ''}, as far as can be told because of: ",
+                end="",
+            )
+            out.print(sentence, markup=False)
     if failed:
         err.print(f"{failed} checks failed")
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedbench.cli import completion
+from fedbench.cli.config import read_config, written
 from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import fitting
@@ -28,10 +30,14 @@ def run(
     methods: Annotated[
         str,
         typer.Option(
-            help="Names and files, with commas between them; `all` is every method in `fedbench list methods`."
+            help="Names and files, with commas between them; `all` is every method in `fedbench list methods`.",
+            autocompletion=completion.methods,
         ),
     ] = "all",
-    dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
+    dataset: Annotated[
+        str,
+        typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets),
+    ] = "digits",
     clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
     partition: Annotated[
         str | None,
@@ -47,7 +53,8 @@ def run(
         str,
         typer.Option(
             help="How long: smoke (20 visits, 1 seed), laptop (1000 visits, 3 seeds: the order of methods shows),"
-            " paper (5000 visits, 3 seeds: the effort of the pFedHN paper)."
+            " paper (5000 visits, 3 seeds: the effort of the pFedHN paper).",
+            autocompletion=completion.presets,
         ),
     ] = "laptop",
     visits: Annotated[
@@ -100,6 +107,24 @@ def run(
         ),
     ] = Path("results"),
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run.")] = 120.0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="PATH",
+            help="A TOML file of these options, e.g. methods = [...]; what is given beside it goes before.",
+            callback=read_config,
+            is_eager=True,
+        ),
+    ] = None,
+    write_config: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="PATH",
+            help="Write these options, with every default spelt out, as a file for --config.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and how long they would take; run none.")
     ] = False,
@@ -138,6 +163,8 @@ def run(
         checkpoint_every=checkpoint_every,
         remote=scheduler is not None,
     )
+    if write_config is not None:
+        _write(write_config, written(comparison, jobs))
     if dry_run:
         api.dry_run(comparison, jobs, out, scheduler=scheduler)
         return
@@ -150,6 +177,14 @@ def run(
     _show(scores)
     if scores.failures:
         raise typer.Exit(1)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.expanduser().write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"--write-config {file} cannot be written: {error.strerror}") from None
+    out.print(f"options: {file}", markup=False, soft_wrap=True)
 
 
 def _show(scores: Scores) -> None:

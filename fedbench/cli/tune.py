@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbench.cli import completion
 from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
 from fedbench.cli.run import assignments
 
@@ -20,8 +21,12 @@ commands = typer.Typer()
     "fedbench run --methods fedavg --settings tuned.toml"
 )
 def tune(
-    methods: Annotated[str, typer.Option(help="Names and files, with commas between them, or `all`.")] = "all",
-    dataset: Annotated[str, typer.Option(help="A name (see `fedbench list datasets`) or a file.")] = "digits",
+    methods: Annotated[
+        str, typer.Option(help="Names and files, with commas, or `all`.", autocompletion=completion.methods)
+    ] = "all",
+    dataset: Annotated[
+        str, typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets)
+    ] = "digits",
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Trials of each method on the first rung.")] = 16,
     visits: Annotated[
         str, typer.Option(help="LOW..HIGH: all trials get LOW visits, the better half twice as many, and so on.")

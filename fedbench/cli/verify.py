@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import DataRoot, out, path
+from fedbench.cli.console import DataRoot, Results, out
 
 commands = typer.Typer()
 
 
 @commands.command()
 def verify(
-    result: Annotated[Path, typer.Argument(parser=path, metavar="PATH", help="A result file.")],
+    result: Annotated[str, typer.Argument(help="A result file, or the identity of a result or its beginning.")],
     method: Annotated[str | None, typer.Option(help="The method's file, where it is not found by name.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data set's file, where it is not found by name.")] = None,
     partition: Annotated[str | None, typer.Option(help="The partition's file, where it is not found by name.")] = None,
@@ -22,12 +22,14 @@ def verify(
         list[str] | None, typer.Option(help="A network's file, where it is not found by name; once for each.")
     ] = None,
     data_root: DataRoot = None,
+    results: Results = Path("results"),
 ) -> None:
     """Run a stored result again: are the numbers equal, bit for bit, or where do they first differ?"""
     from fedbench.runs.verify import verify as run_again
+    from fedbench.storage import find_result
 
     verdict = run_again(
-        result,
+        find_result(result, results),
         method=method,
         dataset=dataset,
         partition=partition,

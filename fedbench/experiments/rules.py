@@ -50,6 +50,8 @@ EXTRA_QUANTITIES: dict[str, dict[str, str]] = {  # that a part of the report com
     },
 }
 EXTRA_AXES = {"distance": "distance"}  # axes that a part of the report measures, by the part's name
+# the same for all seeds, or exact: a spread of nothing is no accident there
+EXACT = {"megabytes-per-visit", *EXTRA_QUANTITIES["linear-theory"]}
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
 FORMS = (
     (

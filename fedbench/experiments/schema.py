@@ -382,6 +382,8 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
     Understands what experiment files are made of: headers `[a.b]` and `[[a]]`, and `key = value` on lines.
     """
     best, line = 0, 1
+    # a setting may be written with quotes or without: "fedavg.local.lr" is fedavg.local.lr
+    where = [part for key in where for part in (key.split(".") if isinstance(key, str) else [key])]
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}
     # text of several lines holds no keys
@@ -396,8 +398,7 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
                 table = (*table, counts[table])
             path = table
         elif entry:
-            key = entry[1]
-            path = (*table, key.strip('"')) if key.startswith('"') else (*table, *key.split("."))
+            path = (*table, *entry[1].strip('"').split("."))
         else:
             continue
         common = 0

@@ -31,6 +31,7 @@ from fedbench.partitions import KINDS
 from fedbench.plugins import files
 from fedbench.plugins.fingerprint import code_hash
 from fedbench.plugins.guard import guarded, line_of
+from fedbench.plugins.naming import meant
 
 # what each kind of plug-in is, in words, and the base class of those that are classes; a network is a function
 WORDS = {"method": "method", "dataset": "data set", "partition": "partition", "network": "network"}
@@ -105,6 +106,9 @@ def find(kind: str, text: str) -> Plugin:
     name = canonical(text)
     name = ALIASES.get(name, name) if kind == "network" else name
     if name not in names(kind):
+        other = meant(text, names(kind), lambda known: getattr(find(kind, known).cls, "title", ""))
+        if other is not None:
+            return find(kind, other)
         error = unknown_name(kind, text, names(kind))
         file = Path(f"{text.strip()}.py")
         if text.strip() and "\0" not in text and file.name == str(file) and len(text) < 200 and file.is_file():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,9 +143,20 @@ def _history(result: Result) -> dict[str, Floats]:
     return history
 
 
+@cache
+def title_in_code(method: str) -> str | None:
+    """The title that a built-in method's source gives it, read without importing it; None for other methods."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        found = importlib.util.find_spec(f"fedbench.methods.{method.replace('-', '_')}")
+        for node in ast.walk(ast.parse(Path(str(found and found.origin)).read_text())):
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["title"]:
+                return str(ast.literal_eval(node.value))
+    return None
+
+
 def read(path: Path) -> Run:
-    """The run stored at `path`. Raises BadInput for a file that is no complete result."""
-    return run_of(storage.read(path), path)
+    """The run stored at `path`. Raises BadInput for a file that is no complete result, or lies in another's place."""
+    return run_of(storage.read_in_place(path), path)
 
 
 def run_of(result: Result, path: Path) -> Run:
@@ -151,7 +165,7 @@ def run_of(result: Result, path: Path) -> Run:
     return Run(
         spec=result.spec,
         path=path,
-        title=result.title,
+        title=title_in_code(result.spec.method) or result.title,
         code=result.code,
         dataset_code=result.dataset_code,
         partition=result.partition,
@@ -172,17 +186,16 @@ def run_of(result: Result, path: Path) -> Run:
     )
 
 
-Uncut = tuple[str, int, str]  # the family of a spec, the visits at which it could not be cut, and why
-Found = tuple[list[Run], list[str], list[Uncut]]  # runs, why files were left out, runs that could not be cut
+Found = tuple[list[Run], list[str], list[Failure]]  # runs, why files were left out, runs that could not be cut
 
 
 def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Found:
     runs: list[Run] = []
     left_out: list[str] = []
-    uncut: list[Uncut] = []
+    uncut: list[Failure] = []
     for path in paths:
         try:
-            result = storage.read(path)
+            result = storage.read_in_place(path)
         except BadInput as error:
             left_out.append(str(error))
             continue
@@ -196,7 +209,8 @@ def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Seque
             try:
                 runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
             except BadInput as error:
-                uncut.append((result.spec.family, visits, str(error)))
+                shorter = result.spec.model_copy(update={"visits": visits})
+                uncut.append(Failure(spec=shorter, details=str(error)))
     return runs, left_out, uncut
 
 
@@ -207,7 +221,7 @@ class Collection:
     runs: tuple[Run, ...]
     left_out: tuple[str, ...]  # why, of every file that could not be used
     failures: tuple[Failure, ...]
-    uncut: tuple[str, ...] = ()  # why, of every run that could not be cut at some number of visits
+    uncut: tuple[Failure, ...] = ()  # runs that could not be cut, each with the spec that was wanted, and why
     files: int = 0
 
 
@@ -225,7 +239,7 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     }
     strays = sorted(everywhere.difference(files))
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
-    uncut: list[Uncut] = []
+    uncut: list[Failure] = []
     runs: dict[str, Run] = {}
     for found in _read_all(files, at, also or {}):
         for run in found[0]:
@@ -243,7 +257,7 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
         except BadInput as error:
             left_out.append(str(error))
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
-    lost = tuple(why for family, visits, why in uncut if (family, visits) not in there)
+    lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
     return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
 
 

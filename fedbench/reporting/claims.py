@@ -3,7 +3,8 @@
 What decides is the paired interval over seeds: runs with one seed have the same clients with the same rows, so the
 numbers of two cells are paired by seed, and the mean of their differences d has the 95 % interval of Student's t with
 n - 1 degrees of freedom. Clients of one run are not independent repetitions, and are not used as such. With one seed
-there is no interval, and nothing is decided.
+there is no interval, and nothing is decided; nor where accuracies differ alike under all seeds, for that says nothing
+of their spread.
 
 * `A > B`: holds where the interval of A - B lies above the margin, does not where it lies below it.
 * `A > each of B, C`: holds where that is so for each (no correction is needed where all must pass), does not where it
@@ -22,9 +23,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fedbench.experiments.rules import CellName, Rule, resolve
+from fedbench.experiments.rules import EXACT, CellName, Rule, resolve
 from fedbench.experiments.schema import CERTAINTY
-from fedbench.reporting.statistics import LEVEL
+from fedbench.reporting.statistics import student
 
 if TYPE_CHECKING:
     from fedbench.experiments.schema import Claim
@@ -47,7 +48,8 @@ class Interval:
     def __str__(self) -> str:
         """In the unit of the numbers."""
         if self.low is None or self.high is None:
-            return f"{_number(self.mean)} (one seed)"
+            seeds = "one seed" if self.seeds == 1 else f"the same for {self.seeds} seeds"
+            return f"{_number(self.mean)} ({seeds})"
         return f"{_number(self.mean)} [{_number(self.low)}, {_number(self.high)}] over {self.seeds} seeds"
 
 
@@ -66,16 +68,17 @@ class Answer:
     source: str
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of one number a seed and its interval by Student's t."""
-    from scipy import stats
+def interval(values: Sequence[float], exact: bool = False) -> Interval:
+    """The mean of one number a seed and its interval by Student's t.
 
+    There is none for one seed, nor for equal numbers, unless these are `exact`.
+    """
     numbers = np.asarray(values, dtype=float)
     n, mean = len(numbers), float(np.mean(numbers))
-    if n < 2:
-        return Interval(mean, None, None, n)
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(np.std(numbers, ddof=1)) / n**0.5
-    return Interval(mean, mean - half, mean + half, n)
+    if found := student(numbers):
+        return Interval(mean, found[0], found[1], n)
+    low, high = (float(numbers.min()), float(numbers.max())) if exact and n > 1 else (None, None)
+    return Interval(mean, low, high, n)
 
 
 def answers(plan: Plan, part: Part) -> list[Answer]:
@@ -130,7 +133,7 @@ def decide(
         if not seeds:
             found.append(("not tested", 0.0, f"{name}: no seed in common"))
             continue
-        over = interval([values[a][seed] - values[b][seed] for seed in seeds])
+        over = interval([values[a][seed] - values[b][seed] for seed in seeds], {a.quantity, b.quantity} <= EXACT)
         if rule.kind == "equal":
             found.append((_within(over, rule.margin), rule.margin - abs(over.mean), f"{name}: {over}"))
         else:

@@ -71,7 +71,8 @@ class Report:
     runs: Sequence[Run]
     warnings: Sequence[str]  # files that were left out, cells that were refused
     gaps: Sequence[str] = ()  # runs that failed, cannot be made, or were made by other code
-    notes: Sequence[str] = ()  # what a reader has to know, and results that could not be cut
+    notes: Sequence[str] = ()  # what a reader has to know
+    uncut: Sequence[str] = ()  # why, of results that do not tell what a shorter run would have been
     stopped: bool = False  # by Ctrl-C, before all runs were done
 
     @property
@@ -95,6 +96,7 @@ def report(
     figures: int = 3,
     partitions: bool = False,
     tuned: Mapping[str, str] | None = None,
+    settings_file: Path | None = None,
     data_root: Path | None = None,
 ) -> Report:
     """Tables, statistics and figures of whatever is in `results`, in the folder `out`; begin with out/index.html.
@@ -104,16 +106,20 @@ def report(
     accuracies in percent whose price in visits, traffic and time is told, by default three round ones. Figures are
     drawn for the `figures` settings that have most runs. `partitions` adds pictures of who holds which classes; they
     need the data sets, in `data_root`, and torch. `tuned` says for methods how their hyperparameters were chosen, as
-    "tuned, 16 trials, 9,600 visits". Raises BadInput where there is nothing to report on.
+    "tuned, 16 trials, 9,600 visits"; from a `settings_file` of `fedbench tune` it is told for the runs that have its
+    settings. Raises BadInput where there is nothing to report on.
     """
     collection = collect(Path(results), at)
-    made = by_setting(collection.runs, () if at else collection.failures, tuned)
+    uncut = [failure.message for failure in collection.uncut]
+    made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
-        others = [*collection.uncut, *(f"left out: {text}" for text in collection.left_out)]
+        others = [*uncut, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
         none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
         remedy = "" if at else ": make some with `fedbench run`"
         raise BadInput("; ".join([none + remedy, *others]))
+    if settings_file is not None:
+        made = [_with_tuning(setting, settings_file) for setting in made]
     if reference is not None and not any(pick_reference(setting, reference) for setting in made):
         known = {row.name for setting in made for row in setting.filled}
         raise unknown_name("reference method with results that can be averaged", reference, known)
@@ -139,10 +145,28 @@ def report(
         replaced = {picture.name for picture in more}
         pictures = [picture for picture in pictures if picture.name not in replaced] + more
         notes += missing
-    notes += [f"not cut: {text}" for text in collection.uncut]
+    notes += [f"not cut: {text}" for text in uncut]
     gaps = [f"failed: {_words(failure.spec)}: {failure.message}" for failure in collection.failures]
     title = headline(made)
-    return _write(title, "", Path(out), made, metric, tables, pictures, collection, notes, gaps)
+    written = _write(title, "", Path(out), made, metric, tables, pictures, collection, notes, gaps)
+    return replace(written, uncut=uncut)
+
+
+def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
+    """The rows of `setting` with what a settings file says of their hyperparameters, where their runs have them."""
+    from fedbench.runs.settings_file import read_settings
+
+    known = read_settings(file)
+
+    def noted(row: MethodRow) -> MethodRow:
+        tuned = known.get(row.name)
+        if tuned is None or not row.cell.runs:
+            return row
+        params = row.cell.runs[0].spec.params
+        same = all(str(params.get(name)) == value for name, value in tuned.settings.items())
+        return replace(row, note=tuned.words if same else f"not those of {file.name}")
+
+    return replace(setting, rows=[noted(row) for row in setting.rows])
 
 
 def _or(numbers: Sequence[int]) -> str:

@@ -75,6 +75,8 @@ def page(
     )
     environment.filters["whole"] = whole_names
     settings = [setting for setting, _ in answers]
+    listed = groups(settings, collection.runs)
+    anchors = {group.anchor: f"r{place}" for place, group in enumerate(listed)}  # short, for they are there often
     software = {_key(facts): facts for facts in map(_software, collection.runs)}
     numbers = {key: place + 1 for place, key in enumerate(software)}
     above = [
@@ -95,7 +97,8 @@ def page(
         papers={p.name: _base64(p.files["pdf"]) for p in pictures},
         drawings={p.name: Markup(p.files["svg"].decode()) for p in pictures if "svg" in p.files},
         forms=_packed(tables, pictures),
-        groups=groups(settings, collection.runs),
+        groups=listed,
+        anchors=anchors,
         software=software,
         software_of={run.spec.identity: numbers[_key(_software(run))] for run in collection.runs},
         failures=collection.failures,
@@ -121,7 +124,7 @@ def _packed(tables: Sequence[Table], pictures: Sequence[Picture]) -> str:
 
 def sort_key(entry: Entry) -> str:
     """What the page sorts an entry by; gaps have nothing and come last."""
-    return "" if entry.value is None else repr(entry.value)
+    return "" if entry.value is None else f"{entry.value:.7g}"
 
 
 def whole_names(text: str) -> Markup:
@@ -151,14 +154,14 @@ def plot(table: Table, place: int, entry: Entry) -> Markup:
     low, high = max(min(ends), -reach), min(max(ends), reach)
     scale = (PLOT - 8) / ((high - low) or 1.0)
 
-    def x(value: float) -> float:
-        return round(4 + scale * (min(max(value, low), high) - low), 1)
+    def x(value: float) -> int:
+        return round(4 + scale * (min(max(value, low), high) - low))
 
-    parts = [f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="14"/>']
+    parts = [f'<path class="zero" d="M{x(0)} 0v14"/>']
     if entry.low is not None and entry.high is not None:
-        parts.append(f'<line class="span" x1="{x(entry.low)}" x2="{x(entry.high)}" y1="7" y2="7"/>')
-    parts.append(f'<circle cx="{x(value)}" cy="7" r="3.2"/>')
-    return Markup(f'<svg class="dots" width="{PLOT}" height="14" aria-hidden="true">{"".join(parts)}</svg>')
+        parts.append(f'<path class="span" d="M{x(entry.low)} 7H{x(entry.high)}"/>')
+    parts.append(f'<circle cx="{x(value)}" cy="7" r="3"/>')
+    return Markup(f'<svg class="dots" width="{PLOT}" height="14">{"".join(parts)}</svg>')
 
 
 # ---------------------------------------------------------------- runs
@@ -184,7 +187,7 @@ def groups(settings: Sequence[SettingResults], runs: Sequence[Run]) -> list[Grou
 
 def _group(anchor: str, title: str, label: str, runs: Sequence[Run]) -> Group:
     spec = runs[0].spec
-    text = json.dumps(spec.model_dump(mode="json", exclude={"seed"}), indent=1)
+    text = json.dumps(spec.model_dump(mode="json", exclude={"seed"}))
     return Group(anchor, title, label, runs, command(spec, [run.spec.seed for run in runs]), text)
 
 

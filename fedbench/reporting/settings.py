@@ -116,26 +116,30 @@ class SettingResults:
 
 
 def by_setting(
-    runs: Sequence[Run], failures: Sequence[Failure] = (), tuned: Mapping[str, str] | None = None
+    runs: Sequence[Run],
+    failures: Sequence[Failure] = (),
+    tuned: Mapping[str, str] | None = None,
+    uncut: Sequence[Failure] = (),
 ) -> list[SettingResults]:
     """The results of each setting, the setting with most runs first.
 
-    A method all of whose runs in a setting failed is a gap there. `tuned` says how a method's hyperparameters were
-    chosen.
+    A method all of whose runs in a setting failed, or could not be cut, is a gap there. `tuned` says how a method's
+    hyperparameters were chosen.
     """
     groups: dict[Setting, list[Run]] = {}
     for run in runs:
         groups.setdefault(Setting.of(run.spec), []).append(run)
-    failed_here: dict[Setting, list[Failure]] = {}
-    for failure in failures:
-        failed_here.setdefault(Setting.of(failure.spec), []).append(failure)
+    failed_here: dict[Setting, list[tuple[Missing, Failure]]] = {}
+    for kind, each in ((Missing.FAILED, failures), (Missing.NOT_CUT, uncut)):
+        for failure in each:
+            failed_here.setdefault(Setting.of(failure.spec), []).append((kind, failure))
     made = []
     names: set[str] = set()
     for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
         here = failed_here.get(setting, [])
-        failed = {failure.spec.method: failure.message for failure in here}
+        failed = {failure.spec.method: Gap(kind, failure.message) for kind, failure in here}
         tried: dict[str, set[int]] = {}  # method -> seeds, with those that failed
-        for spec in [run.spec for run in members] + [failure.spec for failure in here]:
+        for spec in [run.spec for run in members] + [failure.spec for _, failure in here]:
             tried.setdefault(spec.method, set()).add(spec.seed)
         expected = max(map(len, tried.values()))
         rows = []
@@ -143,7 +147,7 @@ def by_setting(
             note = (tuned or {}).get(method, "")
             groups_of_runs = variants([run for run in members if run.spec.method == method])
             if not groups_of_runs:
-                cell = Cell((), expected, Gap(Missing.FAILED, failed[method]))
+                cell = Cell((), expected, failed[method])
                 rows.append(MethodRow(method, method, cell, note))
                 continue
             for title, group in zip(variant_titles(groups_of_runs), groups_of_runs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import Difference, Metric, compare
@@ -26,41 +27,34 @@ def answer(setting: SettingResults, metric: Metric) -> str:
 
     Where the seeds show no lead, it says so; with one seed it describes and decides nothing.
     """
-    table = ranking(setting, metric)
-    filled = [(title, row) for title, row in table.rows if row[0].value is not None]
+    filled = [(title, row[0]) for title, row in ranking(setting, metric).rows if row[0].value is not None]
     if not filled:
-        return "No results that can be averaged."
-    best, first = filled[0]
-    column = Column("", 2)
-    reached = f"{best} {body(first[0], column).rstrip(' ‡')} % ({metric})"
+        return "There are no results that can be averaged."
+    (best, first), *others = filled
+    reached = f"{body(replace(first, n=0, expected=0, marks=''), Column(''))} % ({metric})"
     visits = sorted({run.spec.visits for run in setting.runs})
-    effort = f"{visits[0]:,} client visits a run" if len(visits) == 1 else "runs of several lengths"
-    if len(filled) == 1:
-        return f"Only {reached}, with {_seeds(setting)} and {effort}: nothing to compare with."
+    effort = f"{visits[0]:,} visits a run" if len(visits) == 1 else "runs of several lengths"
+    if not others:
+        return f"Only {best} has results: {reached}; {_seeds(len(setting.filled[0].cell.runs))}, {effort}."
+    second = others[0][0]
     found = compare(setting.cells, best, metric=metric)
-    title = filled[1][0]
-    lead = found.get(title)
+    lead = found.get(second)
     if not isinstance(lead, Difference):
-        return f"Highest is {reached}; {title}, the next, cannot be paired with it. {_seeds(setting)}, {effort}."
+        why = "which cannot be paired with it"
+        return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
+    points = f"{-lead.mean:.2f} points"
+    over = f"{_seeds(lead.seeds)}, {effort}"
     if lead.seeds == 1:
-        return (
-            f"Highest is {reached}, {-lead.mean:.2f} points above {title}; 1 seed: descriptive only, no difference is "
-            f"shown. {effort[0].upper()}{effort[1:]}."
-        )
-    if lead.p is None or lead.low is None or lead.high is None:
-        return f"No difference could be shown: {reached} and {title} differ alike under all seeds. {effort}."
-    interval = f"{-lead.mean:.2f} points [{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
-    close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]
-    over = f"over {lead.seeds} seeds at {effort}"
+        return f"1 seed: descriptive only. {best} is highest with {reached}, {points} above {second}; {effort}."
+    if lead.low is not None and lead.high is not None:
+        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
     if lead.shown:
-        return f"Best is {reached}, {interval} above {title}, {over}."
-    rest = [name for name in close if name != title]
-    others = f", {', '.join(rest[:-1])} or {rest[-1]}" if len(rest) > 1 else f" or {rest[0]}" if rest else ""
-    return f"No difference could be shown between the highest, {reached}, and {title} ({interval}){others}, {over}."
+        return f"{best} is best: {reached}, {points} above {second}; {over}."
+    close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]
+    rest = [name for name in close if name != second]
+    nor = f", nor to {' and '.join(rest) if len(rest) < 3 else f'{len(rest)} others'}" if rest else ""
+    return f"No difference could be shown: {best} is highest with {reached}, {points} above {second}{nor}; {over}."
 
 
-def _seeds(setting: SettingResults) -> str:
-    counts = setting.seeds
-    if len(counts) > 1:
-        return f"{counts[0]} to {counts[-1]} seeds"
-    return "1 seed" if counts == [1] else f"{counts[0]} seeds"
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

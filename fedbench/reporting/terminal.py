@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from fedbench.runs.job import Job
 from fedbench.runs.state import look
@@ -89,5 +89,5 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
         gradients = mine["gradients/visit"].dropna()
         cells += [size(gradients.mean()) if len(gradients) else "-"]
         cells += [size(mine["MB/visit"].mean()), size(mine["MB"].mean()), f"{mine['seconds'].mean():.0f}", seeds]
-        table.add_row(Text(mine["title"].iloc[0]), *cells)
+        table.add_row(escape(mine["title"].iloc[0]), *cells)
     return table

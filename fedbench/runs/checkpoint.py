@@ -35,7 +35,8 @@ def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
         try:
             torch.save(stored, file)
             if isinstance(clients, Spill) and clients.there:
-                with zipfile.ZipFile(file, "a") as archive:
+                file.flush()  # the archive is read to be added to, and `file` can only be written
+                with Path(file.name).open("r+b") as again, zipfile.ZipFile(again, "a") as archive:
                     for client in clients.there:
                         archive.writestr(PART.format(client), clients.packed(client))
         except RuntimeError as error:  # what torch makes of a full disk

@@ -54,12 +54,12 @@ class Comparison:
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
-        if self.preset not in PRESETS:
+        if canonical(self.preset) not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         from fedbench.runs.prepare import refresh
 
         refresh()
-        preset = PRESETS[self.preset]
+        preset = PRESETS[canonical(self.preset)]
         found = self.found()
         params = self._params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
@@ -132,7 +132,7 @@ class Comparison:
 
     def _seeds(self) -> list[int]:
         if self.seeds is None:
-            return seed_list(PRESETS[self.preset].seeds)
+            return seed_list(PRESETS[canonical(self.preset)].seeds)
         if isinstance(self.seeds, int):
             if not 1 <= self.seeds <= MOST_SEEDS:
                 raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -37,25 +38,32 @@ class _Stream:
     def __init__(self, name: str) -> None:
         self._name = name
 
+    @property
+    def _now(self) -> IO[str]:
+        stream = getattr(sys, self._name)
+        return cast(IO[str], getattr(stream, "rich_proxied_file", stream))  # while something live is shown
+
+    @property
+    def rich_proxied_file(self) -> _Stream:
+        """What rich writes to while something live is shown: this, and not what it stands for."""
+        return self
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(sys, self._name), name)
+        return getattr(self._now, name)
 
     def said(self, text: str) -> str:
         """`text` in characters that the stream has."""
-        encoding = getattr(self, "encoding", None) or "utf-8"
+        encoding = getattr(self._now, "encoding", None) or "utf-8"
         return text.encode(encoding, "fedbench.plain").decode(encoding)
 
     def write(self, text: str) -> int:
-        try:
-            return int(getattr(sys, self._name).write(self.said(text)))
-        except (OSError, ValueError):  # closed
-            return len(text)
+        with contextlib.suppress(OSError, ValueError):  # closed
+            self._now.write(self.said(text))
+        return len(text)
 
     def flush(self) -> None:
-        try:
-            getattr(sys, self._name).flush()
-        except (OSError, ValueError):
-            return
+        with contextlib.suppress(OSError, ValueError):
+            self._now.flush()
 
 
 class _Console(Console):

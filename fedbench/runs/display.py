@@ -171,11 +171,7 @@ class Display:
             self.started |= set(self.notes)
             for identity, note in self.notes.items():
                 self.clock.note(identity, note["visits"], now)
-            if pool.asked_to_stop() and not self.stopping:
-                self.stopping = True
-                running = ", ".join(self.names[identity] for identity in self.notes)
-                waits = f"{running} to write a checkpoint" if running else "runs that were about to start"
-                self._say(f"stopping: waiting for {waits}; Ctrl-C again does not wait")
+            self._look_for_a_stop()
             if self.live or now - self.told < (NOTEBOOK_EVERY if self.notebook else PLAIN_EVERY):
                 return
             self.told = now
@@ -185,9 +181,17 @@ class Display:
                 running = ", ".join(f"{line.name} {line.facts[1]}" for line in map(self._line, self.notes))
                 self._say(f"{self._total().text(10_000, bar=False).plain}; running: {running or 'starting'}")
 
+    def _look_for_a_stop(self) -> None:
+        if pool.asked_to_stop() and not self.stopping:
+            self.stopping = True
+            running = ", ".join(self.names[identity] for identity in self.notes)
+            waits = f"{running} to write a checkpoint" if running else "runs that were about to start"
+            self._say(f"stopping: waiting for {waits}; Ctrl-C again does not wait")
+
     def outcome(self, outcome: Outcome) -> None:
         """Show that a job has ended."""
         with self.lock:
+            self._look_for_a_stop()
             identity, name = outcome.job.spec.identity, self.names[outcome.job.spec.identity]
             note = self.notes.pop(identity, None)
             self.clock.end(identity)

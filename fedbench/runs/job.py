@@ -208,7 +208,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     payload: dict[str, Any] = {
         "format": 2,
         "spec": spec.model_dump(mode="json"),
-        "title": method.cls.title,
+        "title": storage.shown(method.cls.title),
         "code": method.code,
         "dataset_code": dataset.code,
         "codes": job.codes,

@@ -115,6 +115,8 @@ def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         global _asked
         if _asked:
+            if number == getattr(signal, "SIGHUP", None):  # comes from the terminal and from the shell
+                return
             raise KeyboardInterrupt
         _asked = True
         with contextlib.suppress(OSError):

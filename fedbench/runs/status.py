@@ -168,7 +168,7 @@ def _running(folder: Path) -> Iterator[Running]:
     for path in sorted(folder.glob("*.progress")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             note = json.loads(path.read_text())
-            if not _held(path.with_suffix(".lock"), path.stat().st_mtime):
+            if not is_held(path.with_suffix(".lock"), path.stat().st_mtime):
                 continue
             visits, total = int(note["visits"]), int(note["total"])
             rate = float(note["seconds"]) / visits if visits else None
@@ -184,7 +184,7 @@ def _running(folder: Path) -> Iterator[Running]:
             )
 
 
-def _held(lock: Path, noted: float) -> bool:
+def is_held(lock: Path, noted: float = 0.0) -> bool:
     """Whether some process holds `lock`; where that cannot be asked, whether the note is fresh."""
     try:
         import fcntl

@@ -14,8 +14,9 @@ from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.job import Job, work
 from fedbench.storage import Result
+from fedbench.storage.schema import LATER
 
-PARTS = ("partition", "history", "best", "unseen")  # of a result, in the order in which numbers arise
+PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,31 @@ class Verdict:
     stored: Any = None
     found: Any = None
     notes: tuple[str, ...] = ()  # what else is not as it was: the source, versions
+    kinds: tuple[str, str] | None = None  # the instruction sets then and now, where they are two
 
     def __str__(self) -> str:
         if self.equal:
             text = "equal: the stored numbers come out again, bit for bit"
+        elif self.kinds:
+            was, is_ = self.kinds
+            text = (
+                f"not to be decided here: the processor computed with {was} then and with {is_} now, which can change "
+                f"bits ({self.place} is {self.found} and was {self.stored}); verify it where {was} is"
+            )
         else:
             text = f"different: {self.place} is {self.found} and was {self.stored}"
         return "; ".join([text, *self.notes])
 
 
 def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Where two results first differ, times aside: the dotted place and both values; None where they are equal."""
+    """Where two results first differ, times aside: the dotted place and both values; None where they are equal.
+
+    What a stored result of format 1 does not say is not compared.
+    """
     if isinstance(stored, dict) and isinstance(found, dict):
         for key in [*stored, *(key for key in found if key not in stored)]:
+            if key in LATER and stored.get(key) is None:
+                continue
             inside = first_difference(stored.get(key), found.get(key), f"{place}.{key}".lstrip("."))
             if inside and key != "seconds":
                 return inside
@@ -108,7 +121,14 @@ def verify(
     if difference is None:
         return Verdict(True, notes=_notes(stored, found))
     place, before, after = difference
-    return Verdict(False, place, before, after, _notes(stored, found))
+    return Verdict(False, place, before, after, _notes(stored, found), _kinds(stored, found))
+
+
+def _kinds(stored: Result, found: Result) -> tuple[str, str] | None:
+    """The instruction sets of the processor then and now, where they are known and differ."""
+    hosts = [result.provenance.get("host") for result in (stored, found)]
+    was, is_ = (str(host.get("instruction_set") or "") if isinstance(host, dict) else "" for host in hosts)
+    return (was, is_) if was and is_ and was != is_ else None
 
 
 def _found(kind: str, text: str) -> plugins.Plugin:

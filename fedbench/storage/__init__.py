@@ -4,8 +4,11 @@ from fedbench.storage.disk import (
     TRIALS,
     WORK,
     files,
+    find_result,
     read,
+    read_bytes,
     read_failure,
+    read_in_place,
     replacing,
     result_path,
     work_path,
@@ -16,7 +19,7 @@ from fedbench.storage.disk import (
 from fedbench.storage.frame import load_results
 from fedbench.storage.index import Facts, Head, Index, heads
 from fedbench.storage.models import models_path, read_models, write_models
-from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest
+from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest, shown
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
 
 __all__ = [
@@ -38,15 +41,19 @@ __all__ = [
     "Unseen",
     "digest",
     "files",
+    "find_result",
     "heads",
     "load_results",
     "models_path",
     "read",
+    "read_bytes",
     "read_failure",
+    "read_in_place",
     "read_models",
     "replacing",
     "result_path",
     "seed_list",
+    "shown",
     "work_path",
     "write",
     "write_bytes",

@@ -6,23 +6,23 @@ import contextlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from fedbench.errors import BadInput
+from fedbench.storage.schema import Failure, Result, digest, shown
 from fedbench.storage.spec import Spec
 
-if TYPE_CHECKING:
-    pass
-
-from fedbench.storage.schema import Failure, Result, digest
-
+LARGEST = 64 * 2**20  # bytes of a result or of the record of a failure; those of 3,000 clients have a tenth of it
+LONG_NUMBER = re.compile(rb"[\s:,\[]-?[0-9]{20}")  # beyond 64 bits, and beyond what Python turns into text
 NEWLINE = re.compile(r"\n\s+")
 TRIALS = "tuning"  # the folder inside the results that holds the runs of searches, apart from what tables average
+IDENTITY = re.compile(r"[0-9a-f]{16}")
 WORK = ".work"  # the folder inside the results that holds checkpoints, locks, progress and errors of runs
 
 
@@ -72,18 +72,49 @@ def write(root: Path, result: Result) -> Path:
     return path
 
 
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a regular file of at most so many bytes.
+
+    Raises BadInput for any other: one that waits, as a named pipe does, or never ends, as a device may, or is too large
+    to be what it is taken for. Raises OSError where it cannot be read.
+    """
+    # without O_NONBLOCK, opening a pipe that nobody writes to never returns
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInput(f"{path} is not a regular file")
+        content = file.read(largest + 1) if found.st_size <= largest else b""
+        if found.st_size > largest or len(content) > largest:
+            raise BadInput(f"{path} has more than {largest / 2**20:g} MB, which is too much for what it is taken for")
+    return content
+
+
 def read(path: Path) -> Result:
     """The result at `path`. Raises BadInput for a file that is no complete result."""
     try:
-        result = Result.model_validate_json(path.read_bytes())
+        content = read_bytes(path)
+        if LONG_NUMBER.search(content):
+            raise BadInput(f"{path} is not a fedbench result: it has a number of 20 digits or more")
+        result = Result.model_validate_json(content)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise BadInput(f"{path} is not a fedbench result: {where}: {problem['msg'].lower()}") from None
+        problem = error.errors(include_input=False, include_context=False)[0]
+        where = shown(".".join(map(str, problem["loc"])), 100) or "the file"
+        raise BadInput(f"{path} is not a fedbench result: {where}: {shown(problem['msg'].lower(), 300)}") from None
     if digest(result.model_dump(mode="json")) != result.digest:
         raise BadInput(f"{path} is damaged or was edited: its numbers do not match its digest")
+    return result
+
+
+def read_in_place(path: Path) -> Result:
+    """The result at `path`, where results lie: DATASET/METHOD/IDENTITY.json. Raises BadInput for one of another run."""
+    result = read(path)
+    if result_path(Path(), result.spec).parts != path.absolute().parts[-3:]:
+        spec = result.spec
+        belongs = f"{spec.dataset}/{spec.method}/{spec.identity}.json"
+        raise BadInput(f"{path} holds the run that belongs to {belongs}: put it there, or remove it")
     return result
 
 
@@ -97,16 +128,38 @@ def write_failure(root: Path, spec: Spec, details: str) -> None:
 def read_failure(path: Path) -> Failure:
     """The failure at `path`. Raises BadInput for another file."""
     try:
-        return Failure.model_validate_json(path.read_bytes())
+        content = read_bytes(path)
+        if LONG_NUMBER.search(content):
+            raise BadInput(f"{path} is not the record of a failed run")
+        return Failure.model_validate_json(content)
     except (OSError, ValidationError):
         raise BadInput(f"{path} is not the record of a failed run") from None
 
 
 def files(root: Path) -> Iterator[Path]:
-    """All result files under `root` (or `root` itself, if it is a file), sorted."""
+    """All result files under `root`, sorted: a results folder, that of one data set or method in it, or one file."""
     if root.is_file():
         yield root
         return
     if not root.is_dir():
         raise BadInput(f"there are no results in {root}: there is no such folder")
-    yield from sorted(path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts)
+    found = [path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts]
+    inside = [path for form in ("*.json", "*/*.json") for path in root.glob(form)]
+    yield from sorted(found + [path for path in inside if IDENTITY.fullmatch(path.stem)])
+
+
+def find_result(text: str, root: Path) -> Path:
+    """The result file that `text` names: a path, or the identity of a result under `root`, or its beginning.
+
+    Raises BadInput where there is none, or more than one.
+    """
+    path = Path(text).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return path
+    if not re.fullmatch(r"[0-9a-f]{4,16}", text):
+        raise BadInput(f"{text!r} is neither a result file nor an identity: give a path, or 4 to 16 of its hex digits")
+    found = [path for path in files(root) if path.stem.startswith(text)]
+    if len(found) != 1:
+        several = f"{len(found)} results begin with {text}: give more digits" if found else f"none is called {text}"
+        raise BadInput(f"{several} (in {root}; choose another folder with --results)")
+    return found[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedbench.storage import measures
-from fedbench.storage.disk import files, read
+from fedbench.storage.disk import files, read, read_in_place
 from fedbench.storage.schema import Result
 from fedbench.storage.spec import Scalar
 
@@ -23,7 +23,8 @@ def load_results(path: str | Path = "results", level: Literal["runs", "clients",
     Accuracies are 0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed;
     the method's hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
     """
-    return frame(map(read, files(Path(path))), level)
+    one = read if Path(path).is_file() else read_in_place
+    return frame(map(one, files(Path(path))), level)
 
 
 def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:

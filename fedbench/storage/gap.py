@@ -13,6 +13,7 @@ class Missing(StrEnum):
     FAILED = "failed"
     OUTDATED = "outdated"  # made by other code than is here now
     REFUSED = "refused"  # runs that must not be averaged
+    NOT_CUT = "not cut"  # a run that does not tell what a shorter one would have been
     NOT_APPLICABLE = "not applicable"
     NOT_POSSIBLE = "cannot be run"
     NOT_IN_PRESET = "not in the preset"

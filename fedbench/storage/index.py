@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from fedbench import __version__
 from fedbench.errors import BadInput
-from fedbench.storage.disk import WORK, read, write_bytes
+from fedbench.storage.disk import WORK, read, read_bytes, write_bytes
 from fedbench.storage.schema import Result
 from fedbench.storage.spec import Spec
 
@@ -56,6 +56,8 @@ class Head:
 def head(path: Path) -> Head | None:
     """The beginning of the result at `path`; None for any other file."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             text = file.read(HEAD).decode("utf-8", "replace")
         facts = json.loads(text[: text.index(END)].rstrip().removesuffix(",") + "}")
@@ -134,7 +136,7 @@ class Index:
         self.known: dict[str, tuple[Stamp, Facts]] = {}
         self.fresh = False  # whether there is something to save
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            stored = json.loads(self.path.read_bytes())
+            stored = json.loads(read_bytes(self.path))
             entries = stored["entries"]
             if stored["about"] == _about(entries):
                 self.known = {name: (_stamp(each[0]), _facts(each[1])) for name, each in entries.items()}

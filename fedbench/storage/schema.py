@@ -5,20 +5,52 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from fedbench.errors import BadInput
 from fedbench.storage import measures
 from fedbench.storage.spec import Spec
 
-if TYPE_CHECKING:
-    pass
-
-
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # what a float still counts exactly
 Share = Annotated[float, Field(ge=0, le=1)]
+TITLE = 100  # characters of a title
+TEXT = 1000  # characters of any other text in a result
+DEPTH = 6  # of tables within tables of the provenance
+
+
+def shown(text: str, most: int = TITLE) -> str:
+    """`text` as one printable line of at most so many characters: what tables, terminals and spreadsheets can take."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * most]).split()).lstrip("=+-@")
+    return line if len(line) <= most else f"{line[: most - 3].rstrip()}..."
+
+
+def _is_shown(text: str) -> str:
+    if text != shown(text):
+        raise ValueError(f"must be one printable line of at most {TITLE} characters that begins like a word")
+    return text
+
+
+Title = Annotated[str, AfterValidator(_is_shown)]
+
+
+def _check_plain(value: Any, what: str, depth: int = DEPTH) -> None:
+    """Raise ValueError where `value`, of tables, lists and plain values, holds what no machine or person wrote."""
+    if depth == 0:
+        raise ValueError(f"{what} is nested too deeply")
+    if isinstance(value, str) and not (len(value) <= TEXT and value.isprintable()):
+        raise ValueError(f"{what} holds a text that is not one printable line of at most {TEXT} characters")
+    if isinstance(value, int) and abs(value) > 2**63:
+        raise ValueError(f"{what} holds a number beyond 64 bits")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_plain(key, what, depth - 1)
+            _check_plain(inner, what, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_plain(inner, what, depth - 1)
 
 
 class TestScores(BaseModel):
@@ -26,8 +58,8 @@ class TestScores(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    correct: list[int]
-    total: list[int] = Field(min_length=1)
+    correct: list[Count]
+    total: list[Count] = Field(min_length=1)
     loss: list[float]
 
     @model_validator(mode="after")
@@ -104,6 +136,26 @@ class Models(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _check_chosen(best: Best, earlier: list[Best] | None, history: list[HistoryRow]) -> None:
+    """Raise ValueError unless `best` is the row of the history that validation chose, and `earlier` those before it."""
+    if any(a.visits > b.visits or a.round > b.round for a, b in pairwise(history)):
+        raise ValueError("the history does not go on: its visits and rounds must not fall")
+    rows: list[Row] = []
+    for row in history:
+        if not rows or row.val_accuracy > rows[-1].val_accuracy:
+            rows.append(row)
+    chosen = [*earlier, best] if earlier is not None else [best]
+    expected = rows if earlier is not None else rows[-1:]
+    if len(chosen) != len(expected) or not all(map(_same_row, chosen, expected)):
+        raise ValueError("best must be the row of the history where validation was highest first, earlier those before")
+
+
+def _same_row(a: Row, b: Row) -> bool:
+    values = [[getattr(row, name) for name in Row.model_fields] for row in (a, b)]
+    # losses that are no numbers are equal here
+    return all(x == y or (x != x and y != y) for x, y in zip(*values, strict=True))
+
+
 class Result(BaseModel):
     """One finished run."""
 
@@ -111,7 +163,7 @@ class Result(BaseModel):
 
     format: Literal[1, 2] = 2
     spec: Spec
-    title: str  # of the method
+    title: Title  # of the method
     code: str  # hash of the method's source
     dataset_code: str | None = None  # hash of the data set's source
     codes: dict[str, str] = {}  # hashes of the sources of a partition and of networks that are plug-ins, by name
@@ -129,8 +181,21 @@ class Result(BaseModel):
     def _consistent(self) -> Self:
         if not isinstance(self.provenance.get("software", {}), dict):
             raise ValueError("the software of the provenance must be a table of versions")
-        novel = self.spec.novel_clients
-        for best, clients in ((self.best, self.spec.clients - novel), (self.unseen and self.unseen.best, novel)):
+        spec = self.spec
+        for what, value in (
+            ("the spec", spec.model_dump()),
+            ("the provenance", self.provenance),
+            ("codes", self.codes),
+        ):
+            _check_plain(value, what)
+        for what, text in (("network", spec.network), ("partition", spec.partition)):
+            if text != shown(text, TEXT):
+                raise ValueError(f"the {what} of the spec must begin like a word")
+        _check_chosen(self.best, self.earlier, self.history)
+        if self.unseen:
+            _check_chosen(self.unseen.best, self.unseen.earlier, self.unseen.history)
+        novel = spec.novel_clients
+        for best, clients in ((self.best, spec.clients - novel), (self.unseen and self.unseen.best, novel)):
             if best and len(best.test.total) != clients:
                 raise ValueError(f"test scores of {len(best.test.total)} clients, where the spec has {clients}")
         return self
@@ -212,5 +277,5 @@ class Failure(BaseModel):
     @property
     def message(self) -> str:
         """The last line of the details."""
-        lines = self.details.strip().splitlines()
-        return lines[-1] if lines else "an error without a message"
+        lines = self.details[-10_000:].strip().splitlines()
+        return shown(lines[-1], 300) if lines else "an error without a message"

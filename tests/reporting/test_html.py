@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -88,11 +89,11 @@ def page(some: Callable[[Path], Path], make: Any, tmp_path_factory: pytest.TempP
     return report(results, folder / "out", figures=1).page.resolve()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (360, 740)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (360, 740)])
 def test_nothing_is_wrong_at_desktop_and_phone_width(browser: Browser, page: Path, width: int, height: int) -> None:
     browser.open(page, width, height)
     assert browser.log() == []
-    assert browser.run("return document.title") == "fedbench: Results"
+    assert browser.run("return document.title").startswith("fedbench: 6 methods on digits")
     assert browser.run("return document.documentElement.scrollWidth") <= width
     cut_off = """
         return [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll"))
@@ -101,7 +102,7 @@ def test_nothing_is_wrong_at_desktop_and_phone_width(browser: Browser, page: Pat
     shut = "return [...document.images].filter(i => { i.loading = 'eager'; return false; }).length"
     browser.run(shut)
     time.sleep(0.5)
-    assert browser.run("return [...document.images].length") == 6
+    assert browser.run("return [...document.images].length") == 4
     assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 600)")
     assert browser.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:'))") == []
 
@@ -117,6 +118,80 @@ def test_text_from_outside_is_shown_and_not_run(browser: Browser, page: Path) ->
     assert "foreign.json is not a fedbench result" in text
     assert "Departures" in text
     assert "<script>" not in page.read_text().split("</head>")[1].split("<script>\n")[0]
+
+
+def test_the_answer_and_the_main_table_are_on_the_first_screen(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    above = "return document.querySelector(arguments[0]).getBoundingClientRect()[arguments[1]]"
+    assert browser.run(above, "h1", "top") < browser.run(above, ".answer", "top") < browser.run(above, "table", "top")
+    assert browser.run(above, "table", "bottom") < 900
+    browser.open(page, 390, 844)
+    assert browser.run(above, ".answer", "bottom") < 844
+
+
+def test_every_number_leads_to_runs_and_every_run_to_its_file(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    links = "return [...document.querySelectorAll('td > a[href^=\"#\"]')].map(a => a.hash.slice(1))"
+    assert len(named := set(browser.run(links))) == 6
+    assert all(browser.run("return document.getElementById(arguments[0]).tagName", name) == "TBODY" for name in named)
+    files = browser.run("return [...document.querySelectorAll('a.file')].map(a => a.getAttribute('href'))")
+    assert len(files) == 18
+    assert all((page.parent / name).resolve().is_file() for name in files)
+    commands = browser.run(
+        "return [...document.querySelectorAll('tr.group pre:first-of-type')].map(p => p.textContent)"
+    )
+    assert any("--methods pfedhn " in command and "--seeds 42,27,13" in command for command in commands)
+
+
+def test_curves_show_values_and_methods_can_be_hidden(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    hover = """
+        const point = document.querySelector('figure svg g[id*="-points"] use');
+        point.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
+        return [point.querySelector('title').textContent, document.querySelector('.readout').textContent]"""
+    title, readout = browser.run(hover)
+    assert title == readout
+    assert " % ± " in title
+    assert title.endswith("at 0 client visits")
+    hide = """
+        const figure = document.querySelector('figure');
+        figure.querySelector('.series input').click();
+        return [...figure.querySelectorAll('[id*="-series-0-"]')].map(e => e.style.display)"""
+    hidden = browser.run(hide)
+    assert len(hidden) >= 4
+    assert set(hidden) == {"none"}
+    assert browser.log() == []
+
+
+def test_tables_and_figures_can_be_taken(browser: Browser, page: Path) -> None:
+    """What the buttons give is what the files hold; a figure has its PDF in the page."""
+    browser.open(page, 1280, 900)
+    name = browser.run("return document.querySelector('.take').dataset.name")
+    for suffix in ("csv", "tex", "md"):
+        script = "const done = arguments[2]; take(arguments[0], arguments[1]).then(done)"
+        text = browser.call("/execute/async", {"script": script, "args": [name, suffix]})
+        assert text == (page.parent / "tables" / f"{name}.{suffix}").read_text()
+    assert browser.run("return document.querySelectorAll('.take button').length") >= 15
+    papers = "return [...document.querySelectorAll('figure a[download$=\".pdf\"]')].map(a => a.href.slice(0, 28))"
+    assert set(browser.run(papers)) == {"data:application/pdf;base64,"}
+
+
+def test_print_and_dark(browser: Browser, page: Path) -> None:
+    """Printed, no box scrolls, so that nothing is clipped; in the dark, the page is dark and letters are light."""
+    browser.open(page, 1280, 900)
+    media = "/goog/cdp/execute"
+    try:
+        browser.call(media, {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "print"}})
+        boxes = "return [...document.querySelectorAll('.scroll')].map(e => getComputedStyle(e).overflowX)"
+        assert set(browser.run(boxes)) == {"visible"}
+        assert browser.run("return getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
+        dark = {"media": "", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        browser.call(media, {"cmd": "Emulation.setEmulatedMedia", "params": dark})
+        colors = browser.run("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]")
+        paper, ink = (sum(map(int, re.findall(r"\d+", color))) for color in colors)
+        assert paper < 100 < 600 < ink
+    finally:
+        browser.call(media, {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "", "features": []}})
 
 
 def test_a_click_sorts_and_a_second_one_turns_it_round(browser: Browser, page: Path) -> None:

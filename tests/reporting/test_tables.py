@@ -209,16 +209,20 @@ def test_effort_before_scoring_is_shown(tmp_path: Path, make: Maker) -> None:
     """50 steps of fine-tuning for each of 20 clients when chosen; 50 gradients a visit. Older files say nothing."""
     result = make("fedavg-ft")
     best = result.best.model_copy(update={"personalize_gradients": 50 * 20})
-    result = result.model_copy(update={"best": best})
+    history = [
+        row.model_copy(update={"personalize_gradients": 50 * 20}) if row.visits == best.visits else row
+        for row in result.history
+    ]
+    result = result.model_copy(update={"best": best, "history": history})
     put(tmp_path, result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
     put(tmp_path, make("local", modern=False))
     table = effort(by_setting(collect(tmp_path).runs)[0])
     labels = [column.label for column in table.columns]
     rows = dict(table.rows)
     place = labels.index("gradients to personalize a client")
-    assert rows["fedavg-ft"][place].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / visit")].value == 50
-    assert rows["fedavg-ft"][labels.index("gradients / run")].value == 50_000
+    assert rows["FedAvg-FT"][place].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / visit")].value == 50
+    assert rows["FedAvg-FT"][labels.index("gradients / run")].value == 50_000
     assert str(rows["Local"][place].gap) == "not recorded"
 
 
@@ -295,3 +299,14 @@ def test_how_hyperparameters_were_chosen_is_noted(tmp_path: Path, make: Maker) -
     text = (made.out / "report.md").read_text()
     assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
     assert "hyperparameters of Local: defaults" in text
+
+
+def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Path, make: Maker) -> None:
+    file = tmp_path / "tuned.toml"
+    table = '[methods.{}]\nsettings = {{ "local.lr" = {} }}\ncode = "x"\ntrials = 16\nvisits = 9600\n'
+    file.write_text("[tuning]\n" + table.format("fedavg", 0.005) + table.format("local", 0.1))
+    put(tmp_path / "r", make("fedavg"), make("local"))
+    made = report(tmp_path / "r", tmp_path / "out", figures=0, settings_file=file)
+    text = (made.out / "report.md").read_text()
+    assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
+    assert "hyperparameters of Local: not those of tuned.toml" in text

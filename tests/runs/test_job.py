@@ -17,7 +17,7 @@ from small_runs import (
 )
 
 from fedbench import storage
-from fedbench.runs import job
+from fedbench.runs import job, pool
 from fedbench.training import adapt
 
 
@@ -78,3 +78,39 @@ def test_without_room_for_the_result_a_run_fails_clearly_and_can_be_finished(
     assert list(storage.files(a.results)) == []
     assert not list(a.results.rglob("*.partial"))
     assert done(a) == expected
+
+
+FAILING = '''
+from dataclasses import dataclass
+
+from fedbench.methods.fedavg import FedAvg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing(FedAvg):
+    """FedAvg that cannot be averaged."""
+
+    title = "Failing"
+    paper = "none"
+
+    def server_receive(self, server, cohort, upload):
+        raise ArithmeticError("the third kind")
+'''
+
+
+def test_a_failed_run_leaves_its_error_and_does_not_disturb_the_others(tmp_path: Path) -> None:
+    """Of two runs in one pool the first fails: the second is stored, and the error names run and reason."""
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(FAILING)
+    jobs = [
+        a_job(tmp_path / "results", methods=[name], settings={f"{short}.local.steps": "2"})
+        for name, short in ((str(plugin), "failing"), ("fedavg", "fedavg"))
+    ]
+    seen: list[str] = []
+    outcomes = pool.run(jobs, 1, lambda notes: None, lambda outcome: seen.append(outcome.ending))
+    assert [outcome.ending for outcome in outcomes] == seen == ["failed", "done"]
+    assert "the third kind" in outcomes[0].message
+    failure = storage.read_failure(storage.work_path(jobs[0].results, jobs[0].spec, "error"))
+    assert failure.spec == jobs[0].spec
+    assert failure.message == "ArithmeticError: the third kind"
+    assert [path.stem for path in storage.files(tmp_path / "results")] == [jobs[1].spec.identity]

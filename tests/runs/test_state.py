@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_runs import (
@@ -25,12 +26,16 @@ def test_a_damaged_result_is_made_again(text: str, tmp_path: Path) -> None:
     assert done(a) == expected
 
 
-def test_a_result_of_another_program_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"code": "0" * 16}, {"dataset_code": "0" * 16}, {"codes": {"a-partition": "0" * 16}}],
+    ids=["method", "data-set", "other-plug-ins"],
+)
+def test_a_result_of_another_program_is_made_again(change: dict[str, Any], tmp_path: Path) -> None:
     a = a_job(tmp_path)
     expected = done(a)
     path = storage.result_path(a.results, a.spec)
-    result = json.loads(path.read_text())
-    result["code"] = "0" * 16
+    result = json.loads(path.read_text()) | change
     result["digest"] = storage.digest(result)
     path.write_text(json.dumps(result))
     assert look(a).state == "outdated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,42 @@ def test_verify_says_equal_or_where_it_first_differs(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_verify_compares_every_part(tmp_path: Path) -> None:
+    """Each part edited alone: who holds which rows, the history, what was best before, the best, unseen clients."""
+    fast = {"fedavg.local.steps": "2", "fedavg.local.lr": "0.5"}  # so fast that accuracy goes up and down
+    a = a_job(tmp_path, methods=["fedavg"], settings=fast, visits=40)
+    done(a)
+    path = storage.result_path(a.results, a.spec)
+    stored = storage.read(path)
+    improved = [best.visits for best in (*(stored.earlier or ()), stored.best)]
+    assert len(improved) > 1
+    free = next(i for i, row in enumerate(stored.history) if row.visits not in improved)
+    edits: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "partition": lambda result: result.update(partition="0"),
+        f"history.{free}.gradients": lambda result: result["history"][free].update(gradients=1),
+        "earlier.0.test.loss.0": lambda result: result["earlier"][0]["test"]["loss"].__setitem__(0, 0.25),
+        "best.test.loss.1": lambda result: result["best"]["test"]["loss"].__setitem__(1, 0.25),
+        "unseen.best.test.loss.0": lambda result: result["unseen"]["best"]["test"]["loss"].__setitem__(0, 0.25),
+    }
+    assert {place: verify(edited(path, change)).place for place, change in edits.items()} == {p: p for p in edits}
+
+
+def test_verify_compares_what_a_file_of_format_1_says(tmp_path: Path) -> None:
+    """Which is neither gradients nor what was best before."""
+    a = a_job(tmp_path)
+    done(a)
+
+    def old(result: dict[str, Any]) -> None:
+        result["format"] = 1
+        for part in (result, result["unseen"]):
+            part["earlier"] = None
+            for row in (*part["history"], part["best"]):
+                row["gradients"] = row["personalize_gradients"] = None
+
+    path = edited(storage.result_path(a.results, a.spec), old)
+    assert verify(path) == Verdict(True)
+
+
 def test_verify_tells_what_else_is_not_as_it_was(tmp_path: Path) -> None:
     a = a_job(tmp_path)
     done(a)
@@ -76,3 +113,18 @@ def test_verify_refuses_what_it_cannot_run(tmp_path: Path) -> None:
     path = storage.result_path(a.results, a.spec)
     with pytest.raises(BadInput, match="cannot be made again"):
         verify(edited(path, lambda result: result["spec"].update(network="no-such-network")))
+
+
+def test_another_kind_of_processor_is_named_instead_of_a_difference(tmp_path: Path) -> None:
+    """Other vector instructions add in another order: numbers that differ there prove nothing."""
+    a = a_job(tmp_path)
+    done(a)
+
+    def change(result: dict[str, Any]) -> None:
+        result["unseen"]["best"]["test"]["loss"][0] += 1e-9
+        result["provenance"]["host"]["instruction_set"] = "ALTIVEC"
+
+    verdict = verify(edited(storage.result_path(a.results, a.spec), change))
+    assert not verdict.equal
+    assert str(verdict).startswith("not to be decided here: the processor computed with ALTIVEC then and with ")
+    assert "different" not in str(verdict)

@@ -82,8 +82,14 @@ HOSTILE = [
 
 
 def test_an_honest_result_is_read(tmp_path: Path) -> None:
-    assert storage.read(write(tmp_path / "digits" / "fedavg" / "x.json")).best.accuracy == 0.6
-    assert len(storage.load_results(tmp_path)) == 1
+    """One of two rows and two of three are right: 3/5 pooled, and (1/2 + 2/3) / 2 in the mean over clients."""
+    best = storage.read(write(storage.result_path(tmp_path, Spec(**SPEC)))).best
+    assert best.accuracy == 0.6
+    assert best.client_accuracy == pytest.approx([1 / 2, 2 / 3])
+    assert best.client_mean == pytest.approx(7 / 12)
+    frame = storage.load_results(tmp_path)
+    assert len(frame) == 1
+    assert [float(frame[name][0]) for name in ("accuracy", "client_mean")] == pytest.approx([3 / 5, 7 / 12])
 
 
 @pytest.mark.parametrize("field", ["method", "dataset"])

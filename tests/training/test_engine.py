@@ -187,3 +187,21 @@ def test_unseen_clients_do_not_modify_the_trained_server(method: str) -> None:
     assert adapted is not None
     assert len(adapted["best"]["test"]["correct"]) == 2
     assert adapted["history"][0]["visits"] == 0
+
+
+def test_unseen_clients_are_scored_at_the_look_that_validation_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five looks in four visits with made-up scores of one client: 2, 6, 5, 6, 4 of 10 rows; the second is the best.
+
+    Test rows are read where validation was better than ever, at the first two looks: 9 and 3 of 10.
+    """
+    ready = problem("local", novel_clients=1, adapt_visits=4)
+    assert ready.unseen is not None
+    start = ready.engine.start()
+    scores = iter([2, 9, 6, 3, 5, 6, 4])
+    monkeypatch.setattr("fedbench.training.engine.score", lambda *args: (next(scores), 10, 1.0))
+    adapted = adapt(start.server, ready.unseen, ready.engine.rounds)
+    assert adapted is not None
+    assert [row["val_accuracy"] for row in adapted["history"]] == [0.2, 0.6, 0.5, 0.6, 0.4]
+    assert (adapted["best"]["visits"], adapted["best"]["test"]["correct"]) == (1, [3])
+    assert [row["visits"] for row in adapted["earlier"]] == [0]
+    assert list(scores) == []

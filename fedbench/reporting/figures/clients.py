@@ -147,7 +147,7 @@ def balance(
                     for a, b in zip(x, y, strict=True)
                 ]
             axes.set_xlabel(f"{label} of a client" if len(panels) == 1 else label)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(4 if len(panels) == 1 else 2))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         for axes in all_axes[1:]:
             axes.sharey(all_axes[0])

@@ -170,7 +170,7 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
         figure, (axes,) = new_figure(2.5 + 0.16 * -(-count // 5) * few)
         for group, label in enumerate(names):
             mine = flat[groups == group]
-            marker = "os^DvP"[group // 4 % 6] if not few else "o"
+            marker = "os^DvP"[(group if few else group // 4) % 6]
             axes.plot(mine[:, 0], mine[:, 1], marker, ms=4.5, mew=0.3, mec="white", color=colours(group), label=label)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -182,9 +182,9 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
             figure,
             name,
             title,
-            f"t-SNE (perplexity {perplexity:.3g}) of the learned vectors of {len(vectors)} clients, seed {seed}; colour"
-            f"{'' if few else ' and marker'}: the client's group. Distances on the picture mean little; the numbers in "
-            "the table are of the space itself.",
+            f"t-SNE (perplexity {perplexity:.3g}) of the learned vectors of {len(vectors)} clients, seed {seed}; "
+            "colour and marker: the client's group. Distances on the picture mean little; the numbers in the table are "
+            "of the space itself.",
             [
                 {"client": i, "group": names[group], "x": x, "y": y}
                 for i, (group, (x, y)) in enumerate(zip(groups, flat, strict=True))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from fedbench.reporting.tables.model import Column, Entry, Table, body, key, number, quoted, seeds_of
+from fedbench.reporting.tables.model import Entry, Table, body, key, number, quoted, seeds_of
 
 COLUMN, PAGE = 234.0, 487.0  # points: 3.25 inches, and two columns with their gap
-LETTER, GAP = 4.05, 6.0  # points: of a letter in \footnotesize on the average, and between two columns
+LETTER, GAP = 4.25, 6.0  # points: of a letter in \footnotesize on the average, and between two columns
 HEAD = 11  # letters in a line of a column's head
 PREAMBLE = r"""\usepackage{booktabs,siunitx}
 \sisetup{separate-uncertainty=true,detect-all}
@@ -118,7 +119,7 @@ def _tabular(table: Table, places: Sequence[int]) -> list[str]:
         r"\midrule",
     ]
     for label, entries in table.rows:
-        cells = [_cell(entries[place], table.columns[place], table.uneven) for place in places]
+        cells = [_cell(table, place, entries[place]) for place in places]
         # a name that begins with [ or * would belong to the \\ before it
         printed.append("{}" + " & ".join([rf"\mbox{{{tex(label)}}}", *cells]) + r" \\")
         if any(entries[place].published for place in places):
@@ -141,21 +142,35 @@ def _kind(table: Table, place: int) -> str:
     spreads = [entry.sd for entry in values if entry.sd is not None]
     digits = max((len(f"{spread:.{column.digits}f}".replace(".", "").lstrip("0")) for spread in spreads), default=0)
     uncertain = f"({max(1, digits)})" if spreads else ""
-    return f"S[table-format={sign}{whole}.{column.digits}{uncertain}]"
+    behind = _widest_rest(table, place)
+    space = f",table-space-text-post={{{tex(behind)}}}" if behind else ""
+    return f"S[table-format={sign}{whole}.{column.digits}{uncertain}{space}]"
 
 
-def _cell(entry: Entry, column: Column, uneven: bool) -> str:
-    text = body(entry, column, uneven)
+def _rest(entry: Entry, uneven: bool) -> str:
+    """What stands behind a number: its seeds and its marks."""
+    return (seeds_of(entry, uneven) + entry.marks) if entry.value is not None else ""
+
+
+def _widest_rest(table: Table, place: int) -> str:
+    return max((_rest(row[place], table.uneven) for _, row in table.rows), key=len, default="")
+
+
+def _cell(table: Table, place: int, entry: Entry) -> str:
+    column = table.columns[place]
     if entry.value is None or column.significant or entry.low is not None:
-        return f"{{{tex(text)}}}"
-    if entry.best:
-        return rf"{{\bfseries {tex(text)}}}"
-    if entry.second:
-        return rf"{{\fedbenchsecond{{{tex(text)}}}}}"
+        return f"{{{tex(body(entry, column, table.uneven))}}}"
+    rest, widest = _rest(entry, table.uneven), _widest_rest(table, place)
+    lost_zero = entry.sd is not None and not float(f"{entry.sd:.{column.digits}f}")  # siunitx drops ± 0.00
+    if entry.best or entry.second or lost_zero:
+        missing = widest[len(rest) :] if widest.startswith(rest) else ""
+        shown = tex(body(replace(entry, n=0, expected=0, marks=""), column) + rest)
+        shown = rf"\bfseries {shown}" if entry.best else rf"\fedbenchsecond{{{shown}}}" if entry.second else shown
+        hidden = rf"\phantom{{{tex(missing)}}}" if missing else ""
+        return f"{{{shown}{hidden}}}"
     plain = number(entry.value, column).replace("\u2212", "-").replace(",", "")
     if entry.sd is not None:
         plain += rf" \pm {entry.sd:.{column.digits}f}"
-    rest = seeds_of(entry, uneven) + entry.marks
     return plain + (f" {{{tex(rest)}}}" if rest else "")
 
 

@@ -1,0 +1,106 @@
+"""A file of options for `fedbench run`: TOML, with the names of the options as keys.
+
+Options that are given beside it go before.
+
+methods = ["pfedhn", "fedavg"]
+seeds = [42, 27]
+evaluate-every = 50
+set = { "pfedhn.local.lr" = 0.05 }
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fedbench.errors import BadInput, unknown_name
+
+if TYPE_CHECKING:
+    from fedbench.runs.comparison import Comparison
+
+NOT_IN_FILES = ("config", "write-config", "dry-run", "help")  # what is said of a call, and not of its runs
+
+
+def read_config(context: typer.Context, file: Path | None) -> Path | None:
+    """The callback of `--config`: make what `file` says the defaults of the command's other options."""
+    if file is None:
+        return None
+    try:
+        with file.expanduser().open("rb") as opened:
+            found = tomllib.load(opened)
+    except OSError as error:
+        raise BadInput(f"--config {file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"--config {file} is not TOML: {error}") from None
+    names = {option.removeprefix("--"): p.name for p in context.command.params for option in p.opts}
+    known = {option: name for option, name in names.items() if option not in NOT_IN_FILES}
+    defaults: dict[str, Any] = {}
+    for key, value in found.items():
+        option = key.replace("_", "-")
+        if option not in known:
+            raise unknown_name(f"option in {file}", key, known)
+        defaults[str(known[option])] = _as_option(f"{file}: {key}", option, value)
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return file
+
+
+def _as_option(where: str, option: str, value: object) -> object:
+    """A value as the command line would give it: lists with commas, tables as NAME=VALUE, several times."""
+    if option == "set":
+        if not isinstance(value, dict):
+            raise BadInput(f'{where} must be a table, e.g. set = {{ "pfedhn.local.lr" = 0.05 }}')
+        return [f"{name}={_text(each)}" for name, each in _flat(value)]
+    if isinstance(value, list) and all(isinstance(each, str | int) for each in value):
+        return ",".join(map(str, value))
+    if isinstance(value, str | int | float):
+        return value if isinstance(value, bool | str) else str(value)
+    raise BadInput(
+        f"{where} = {value!r} is no option's value: give a number, a text, true or false, or a list of these"
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flat(table: Mapping[str, object], before: str = "") -> Iterable[tuple[str, object]]:
+    """`pfedhn.local.lr = 1` is nested tables to TOML."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def written(comparison: Comparison, jobs: int | None) -> str:
+    """The config file that asks for the runs of `comparison` again, with every default spelt out."""
+    planned = comparison.jobs()
+    spec = planned[0].spec
+    options: dict[str, object] = {
+        "methods": list(dict.fromkeys(job.method for job in planned)),
+        "dataset": planned[0].dataset,
+        "clients": spec.clients,
+        "partition": planned[0].partition or spec.partition,
+        "network": comparison.network or spec.network,
+        "seeds": list(dict.fromkeys(job.spec.seed for job in planned)),
+        "visits": spec.visits,
+        "evaluate-every": spec.evaluate_every,
+        "novel-clients": spec.novel_clients,
+        **({"adapt-visits": spec.adapt_visits} if spec.novel_clients else {}),
+        "keep-models": comparison.keep_models,
+        "keep-state": comparison.keep_state,
+        "device": comparison.device,
+        "results": str(comparison.results),
+        "checkpoint-every": comparison.checkpoint_every,
+        **({"data-root": str(comparison.data_root)} if comparison.data_root else {}),
+        **({"settings": str(comparison.settings_file)} if comparison.settings_file else {}),
+        **({"jobs": jobs} if jobs else {}),
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    lines += ["", "[set]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in comparison.settings.items())]
+    return "\n".join(["# for `fedbench run --config`", *lines, ""])

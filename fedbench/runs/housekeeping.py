@@ -1,0 +1,104 @@
+"""What may go from a results folder: errors of runs, checkpoints and kept states of code that is no more, rubbish."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fedbench import plugins
+from fedbench.errors import BadInput
+from fedbench.runs.provenance import software
+from fedbench.runs.status import is_held
+from fedbench.storage import TRIALS, WORK, read_failure
+
+Kind = Literal["errors", "checkpoints", "states", "rubbish"]
+KINDS: tuple[Kind, ...] = ("errors", "checkpoints", "states", "rubbish")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file that no run is in need of, and why."""
+
+    kind: Kind
+    path: Path
+    size: int  # bytes
+    why: str
+
+
+def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
+    """What may be removed from `results`; nothing of a run that is going on.
+
+    A checkpoint and a kept state are of use as long as their method's code is that of a method which has a name, or of
+    one of the files `methods`. Raises BadInput where there is no such folder.
+    """
+    if not results.is_dir():
+        raise BadInput(f"there is no folder {results}: nothing to clean")
+    codes = {plugin.code for plugin in map(_found, [*plugins.names("method"), *methods]) if plugin is not None}
+    found = []
+    for folder in (results / WORK, results / TRIALS / WORK):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            told = _told(path, codes)
+            if told is not None and not is_held(folder / f"{path.name.lstrip('.').split('.')[0]}.lock"):
+                with contextlib.suppress(OSError):
+                    found.append(Leftover(told[0], path, path.stat().st_size, told[1]))
+    found += [Leftover("rubbish", path, path.stat().st_size, "half-written") for path in _half_written(results)]
+    return found
+
+
+def remove(found: Sequence[Leftover]) -> list[Leftover]:
+    """Remove them; those that could not be removed."""
+    left = []
+    for each in found:
+        try:
+            each.path.unlink(missing_ok=True)
+        except OSError:
+            left.append(each)
+    return left
+
+
+def _found(text: str) -> plugins.Plugin | None:
+    try:
+        return plugins.find_method(text)
+    except BadInput:
+        if text.endswith(".py"):
+            raise
+        return None  # a broken installed plug-in
+
+
+def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
+    """What kind of leftover a file of the work folder is, and why; None for one that is of use."""
+    if path.suffix == ".error":
+        try:
+            failure = read_failure(path)
+        except BadInput:
+            return "rubbish", "not the record of a failed run"
+        spec = failure.spec
+        return "errors", f"{spec.method}, {spec.dataset}, seed {spec.seed}: {failure.message}"
+    if path.suffix in (".checkpoint", ".state"):
+        why = _useless(path, codes)
+        return None if why is None else ("checkpoints" if path.suffix == ".checkpoint" else "states", why)
+    if path.suffix == ".progress" or path.name.startswith("stop-"):
+        return "rubbish", "left by a process that was killed"
+    return ("rubbish", "half-written") if path.name.endswith(".partial") else None
+
+
+def _useless(path: Path, codes: set[str]) -> str | None:
+    """Why a checkpoint or state will not be used any more, as far as it can be told without its run."""
+    try:
+        belongs_to: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["belongs_to"]
+        code, made_with = str(belongs_to["code"]), belongs_to["software"]
+    except Exception:
+        return "damaged"
+    if code not in codes:
+        return "of other code than any method has now"
+    return None if made_with == software() else "of another version of fedbench, torch or numpy"
+
+
+def _half_written(results: Path) -> Iterator[Path]:
+    for form in ("*/*/.*.partial", f"{TRIALS}/*/*/.*.partial"):
+        yield from results.glob(form)

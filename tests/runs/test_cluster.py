@@ -1,0 +1,416 @@
+"""A real scheduler and real worker processes on 127.0.0.1: the bits are those of a local run, whatever dies.
+
+Two of the three workers see the results and the plug-in's file, the third sees neither: paths begin with the folder
+that a process works in, `/proc/self/cwd`, and it works in another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import all_numbers, finish, start
+
+import fedbench
+from fedbench import storage
+from fedbench.errors import BadInput
+from fedbench.runs import cluster, pool
+from fedbench.runs.comparison import Comparison
+from fedbench.runs.job import Job, Outcome
+from fedbench.runs.workers import Workers
+
+distributed = pytest.importorskip("distributed")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="paths through /proc")
+
+HERE = Path("/proc/self/cwd")
+PLUGIN = '''
+"""FedAvg, slowly."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from fedbench.methods.fedavg import FedAvg
+
+
+@dataclass(frozen=True, kw_only=True)
+class {name}(FedAvg):
+    """FedAvg."""
+
+    title = "{name}"
+    paper = "none"
+
+    def client_train(self, message, state, batches):
+        {body}
+        return super().client_train(message, state, batches)
+'''
+TINY = '''
+"""A data set in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedbench.dataset import Data, Dataset
+
+
+class Tiny(Dataset):
+    """Noise."""
+
+    title = "Tiny"
+    source = "none"
+    network = "mlp-digits"
+
+    def load(self, root: Path) -> Data:
+        images = np.load(root / "tiny.npz")["images"]
+        labels = torch.arange(len(images)) % 10
+        return Data(images=torch.from_numpy(images).unsqueeze(1), labels=labels, classes=10, mean=(0.5,), std=(0.5,))
+'''
+
+
+def plugin(folder: Path, name: str, body: str) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(PLUGIN.format(name=name.capitalize(), body=body))
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    root = str(Path(fedbench.__file__).parent.parent)
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, *sys.path]), **more}
+
+
+class Cluster:
+    """A scheduler, and workers that are started with nannies, which start a worker again that dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.processes = folder, list[subprocess.Popen[str]]()
+        file = folder / "scheduler.json"
+        options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+        self.start("scheduler", options, folder)
+        while not file.is_file() or not file.read_text().strip():
+            assert self.processes[0].poll() is None, (folder / "0.log").read_text()
+            time.sleep(0.05)
+        self.file = str(file)
+
+    def start(self, what: str, options: Sequence[str], cwd: Path, **more: str) -> subprocess.Popen[str]:
+        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options]
+            process = subprocess.Popen(
+                command, cwd=cwd, env=environment(**more), stdout=log, stderr=subprocess.STDOUT, text=True
+            )
+        self.processes.append(process)
+        return process
+
+    def worker(self, cwd: Path, *options: str, **more: str) -> subprocess.Popen[str]:
+        fixed = ["--scheduler-file", self.file, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+        scratch = ["--local-directory", str(self.folder / "scratch")]
+        return self.start("worker", [*fixed, *scratch, *options], cwd, **more)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Any]:
+        with distributed.Client(scheduler_file=self.file, set_as_default=False) as client:
+            yield client
+
+    def wait_for(self, workers: int) -> None:
+        with self.client() as client:
+            client.wait_for_workers(workers, timeout=120)
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three workers; the third one works in a folder where there is nothing, and has other samples of `tiny`."""
+    folder = tmp_path_factory.mktemp("cluster")
+    for name in ("here", "there", "data", "other-data", "scratch"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("here", "other-data"):
+        np.savez(folder / name / "tiny.npz", images=rng.integers(0, 256, (400, 8, 8), dtype=np.uint8))
+    made = Cluster(folder)
+    try:
+        made.worker(folder / "here")
+        made.worker(folder / "here")
+        made.worker(folder / "there", FEDBENCH_DATA=str(folder / "other-data"))
+        made.wait_for(3)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def here(three: Cluster, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that two workers see, empty but for the data."""
+    folder = three.folder / "here"
+    monkeypatch.chdir(folder)
+    for path in folder.iterdir():
+        if path.name != "tiny.npz":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+def planned(results: Path, **changes: Any) -> list[Job]:
+    settings: dict[str, Any] = {"methods": ["fedavg"], "seeds": [1], "visits": 12, "evaluate_every": 4}
+    settings |= {"clients": 5, "settings": {"all.local.steps": "2"}, "device": "cpu", "checkpoint_every": 0.0}
+    return Comparison(results=results, **{**settings, **changes}).jobs()
+
+
+def hidden(jobs: Sequence[Job]) -> list[Job]:
+    """`jobs` with paths that lead elsewhere for a process that works elsewhere."""
+
+    def path(text: str) -> str:
+        return str(HERE / Path(text).name) if text.endswith(".py") else text
+
+    return [
+        replace(j, results=HERE / j.results.name, method=path(j.method), dataset=path(j.dataset), data_root=HERE)
+        for j in jobs
+    ]
+
+
+class Run:
+    """A run on a cluster, in a thread, as another program would see it."""
+
+    def __init__(self, jobs: Sequence[Job], where: Cluster, **options: Any) -> None:
+        self.said: list[str] = []
+        self.seen: dict[str, set[str]] = {}
+        self.outcomes: list[Outcome] = []
+        self.error: BaseException | None = None
+        self.jobs, self.where, self.options = jobs, where, options
+        self.thread = threading.Thread(target=self.body)
+        self.thread.start()
+
+    def body(self) -> None:
+        try:
+            self.outcomes = cluster.run(
+                self.jobs, self.where.file, self.progress, lambda outcome: None, say=self.said.append, **self.options
+            )
+        except BaseException as error:
+            self.error = error
+
+    def progress(self, notes: dict[str, dict[str, Any]]) -> None:
+        for note in notes.values():
+            self.seen.setdefault(note["worker"], set()).add(note["name"])
+
+    def finish(self) -> dict[str, str]:
+        """How each job ended, by method and seed."""
+        self.thread.join(400)
+        assert not self.thread.is_alive(), self.said
+        assert self.error is None, self.error
+        return {f"{o.job.spec.method} {o.job.spec.seed}": o.ending for o in self.outcomes}
+
+
+def until(true: Callable[[], object], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- one process
+
+
+def test_without_the_option_nothing_of_dask_is_imported() -> None:
+    code = (
+        "import sys, fedbench.api, fedbench.cli, fedbench.runs.workers, fedbench.runs.comparison\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_the_extra_the_option_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BadInput, match=r"pip install 'fedbench\[cluster\]'"):
+        Workers(scheduler="tcp://127.0.0.1:1").run(planned(tmp_path), lambda notes: None, lambda outcome: None)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp://127.0.0.1:9", "no Dask scheduler answers at tcp://127.0.0.1:9"),
+        ("nowhere.json", "there is no such file"),
+        ("tcp://no-such-host.invalid:8786", "no Dask scheduler answers"),
+    ],
+)
+def test_a_wrong_address_is_answered_soon(address: str, words: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=words), cluster.connect(address):
+        pass
+    assert time.monotonic() - began < cluster.CONNECT + 10  # Dask's import included
+
+
+def test_a_plug_in_that_changed_is_not_the_one_that_was_imported(tmp_path: Path) -> None:
+    """Its text is what counts: a process that lives on takes a copy where the file is another one than it imported."""
+    path = str(plugin(tmp_path, "changing", "pass"))
+    first, second = Path(path).read_text(), PLUGIN.format(name="Changing", body="time.sleep(0)")
+    assert cluster._local("fedavg", {path: first}) == "fedavg"
+    assert cluster._local(path, {path: first}) == path
+    Path(path).write_text(second)
+    copy = cluster._local(path, {path: second})
+    assert copy != path
+    assert Path(copy).read_text() == second
+    assert Path(copy).name == "changing.py"
+    assert Path(cluster._local(path, {path: first})).read_text() == first
+
+
+# ---------------------------------------------------------------- three workers
+
+
+@linux
+@pytest.mark.slow
+def test_twelve_runs_have_the_bits_of_local_ones_though_a_worker_is_killed(
+    three: Cluster, here: Path, tmp_path: Path
+) -> None:
+    """One of the runs is of a plug-in that the third worker has no file of, one raises, and a worker gets a SIGKILL."""
+    mine = plugin(here, "mine", "time.sleep(0.05)")
+    bad = plugin(here, "bad", "raise ArithmeticError('wrong')")
+    methods = ["pfedhn-pc", "local", str(mine)]
+    pool.run(planned(tmp_path / "local", methods=methods, seeds=[1, 2, 3, 4]), 1, lambda n: None, lambda o: None)
+    jobs = planned(here / "results", methods=[*methods, str(bad)], seeds=[1, 2, 3, 4])
+    run = Run(hidden([job for job in jobs if job.spec.method != "bad" or job.spec.seed == 1]), three)
+    until(lambda: any("mine" in name for names in run.seen.values() for name in names))
+    victim = next(address for address, names in run.seen.items() if any("mine" in name for name in names))
+    with three.client() as client:
+        pids = client.run(os.getpid)
+    if victim in pids:
+        os.kill(pids[victim], signal.SIGKILL)
+    endings = run.finish()
+    assert endings.pop("bad 1") == "failed"
+    assert len(endings) == 12
+    assert set(endings.values()) == {"done"}
+    assert all_numbers(here / "results") == all_numbers(tmp_path / "local")
+    assert len(run.seen) >= 3  # all took part
+    message = next(outcome for outcome in run.outcomes if outcome.job.spec.method == "bad").message
+    assert message == "ArithmeticError: wrong"
+    left = {path.suffix for path in (here / "results" / storage.WORK).iterdir()}
+    assert left <= {".lock", ".error"}
+
+
+@linux
+@pytest.mark.slow
+def test_a_run_that_kills_three_workers_is_failed_and_the_rest_goes_on(three: Cluster, here: Path) -> None:
+    three.wait_for(3)
+    killer = plugin(here, "killer", "os.kill(os.getpid(), signal.SIGKILL)")
+    run = Run(hidden(planned(here / "results", methods=["fedavg", str(killer)])), three)
+    assert run.finish() == {"fedavg 1": "done", "killer 1": "failed"}
+    assert "3 worker processes died" in run.outcomes[1].message
+    assert sum("ended; killer seed 1" in text for text in run.said) == 2
+    record = storage.read_failure(storage.work_path(here / "results", run.jobs[1].spec, "error"))
+    assert "3 worker processes died" in record.message
+
+
+@linux
+@pytest.mark.slow
+def test_data_are_found_by_their_samples(three: Cluster, here: Path) -> None:
+    """The third worker has a file of the right name with other samples, and is not used for it; then nobody has any."""
+    three.wait_for(3)
+    (here / "tiny.py").write_text(TINY)
+    jobs = hidden(planned(here / "results", dataset=str(here / "tiny.py"), data_root=here, seeds=[1, 2]))
+    run = Run(jobs, three)
+    assert set(run.finish().values()) == {"done"}
+    assert sum("is not used for tiny: its samples are others than here" in text for text in run.said) == 1
+    with three.client() as client:
+        seen = client.run(os.getcwd)
+    assert all(seen[worker] == str(here) for worker in run.seen)
+
+
+@linux
+@pytest.mark.slow
+def test_a_stopped_and_a_killed_submitter_lose_nothing(three: Cluster, here: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends with status 130 and checkpoints; after SIGKILL the workers stop by themselves; both can go on."""
+    three.wait_for(3)
+    counted = f"open({str(here / 'visits')!r}, 'a').write('visit\\n'); time.sleep(0.1)"
+    mine = plugin(here, "counted", counted)
+    straight = planned(tmp_path / "local", methods=[str(mine)], seeds=[1, 2], visits=60, evaluate_every=20)
+    pool.run(straight, 1, lambda n: None, lambda o: None)
+    (here / "visits").unlink()
+    command = [sys.executable, "-m", "fedbench", "run", f"--methods={mine}", f"--results={here / 'results'}"]
+    command += ["--visits=60", "--evaluate-every=20", "--seeds=1,2", "--clients=5", "--set=counted.local.steps=2"]
+    command += ["--device=cpu", "--checkpoint-every=0.2", f"--scheduler={three.file}"]
+    work = here / "results" / storage.WORK
+
+    def running() -> bool:
+        return len(list(work.glob("*.checkpoint"))) == 2 and (here / "visits").read_text().count("visit") % 60 > 10
+
+    def idle() -> bool:
+        with three.client() as client:
+            return not any(client.processing().values()) and not any(
+                client.run(lambda dask_worker: dask_worker.state.executing_count).values()
+            )
+
+    process = start(command)
+    until(running)
+    process.send_signal(signal.SIGINT)
+    assert "the same command goes on from here" in finish(process, 130)
+    assert len(list(work.glob("*.checkpoint"))) == 2
+    process = start(command)
+    until(lambda: (here / "visits").read_text().count("visit") >= 60)
+    process.kill()
+    process.communicate()
+    until(idle, 60)
+    finish(start(command))
+    assert all_numbers(here / "results") == all_numbers(tmp_path / "local")
+    assert (here / "visits").read_text().count("visit") < 150  # of 120: what was after the last checkpoint
+
+
+@linux
+@pytest.mark.slow
+def test_two_submitters_do_nothing_twice(three: Cluster, here: Path) -> None:
+    three.wait_for(3)
+    mine = plugin(here, "shared", f"open({str(here / 'visits')!r}, 'a').write('visit\\n'); time.sleep(0.02)")
+    jobs = hidden(planned(here / "results", methods=[str(mine)], seeds=[1, 2, 3, 4, 5, 6], visits=20))
+    runs = [Run(jobs, three), Run(jobs, three)]
+    for run in runs:
+        assert set(run.finish().values()) == {"done"}
+    assert (here / "visits").read_text().count("visit") == 120
+
+
+@linux
+@pytest.mark.slow
+def test_workers_of_another_kind_are_refused_by_a_sentence(tmp_path: Path) -> None:
+    """One computes with other instructions, one has another fedbench: there is nobody to do the job."""
+    copy = tmp_path / "copy"
+    root = Path(fedbench.__file__).parent.parent
+    shutil.copytree(root / "fedbench", copy / "fedbench", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("methods", "datasets"):
+        shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", copy)
+    with (copy / "fedbench" / "tree.py").open("a") as file:
+        file.write("# another version\n")
+    made = Cluster(tmp_path)
+    try:
+        made.worker(tmp_path, "--no-nanny", ATEN_CPU_CAPABILITY="default")
+        made.worker(tmp_path, "--no-nanny", PYTHONPATH=os.pathsep.join([str(copy), *sys.path]))
+        made.wait_for(2)
+        said: list[str] = []
+        with pytest.raises(BadInput, match="no worker can do digits on cpu"):
+            cluster.run(planned(tmp_path / "results"), made.file, lambda n: None, lambda o: None, say=said.append)
+        assert len(said) == 2
+        assert any("its instruction set is" in text and "and here it is" in text for text in said)
+        assert any("its fedbench source is another one" in text for text in said)
+        jobs = planned(tmp_path / "results", device="cuda", remote=True)
+        with pytest.raises(BadInput, match="none was started with --resources GPU=1"):
+            cluster.run(jobs, made.file, lambda n: None, lambda o: None)
+    finally:
+        made.close()
+    assert list(storage.files(tmp_path / "results")) == []
