@@ -12,9 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.experiments.rules import Rule, parse_rule, resolve
+from fedbench.storage.disk import read_bytes
+from fedbench.storage.schema import TITLE, shown
 from fedbench.storage.spec import Name
 
 FOLDER = Path(__file__).parent
+LARGEST = 2**20  # bytes of an experiment file
+CAPTION = 4000  # characters of a caption, which is a paragraph
 Certainty = Literal["verified", "mean-seen", "remembered"]
 CERTAINTY: dict[Certainty, tuple[str, str]] = {  # the mark of a published value, and what it means
     "verified": ("", "seen in a public source"),
@@ -240,7 +244,7 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
     else:
         raise unknown_name("experiment", name, names())
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, LARGEST).decode("utf-8")
     except OSError as error:
         raise BadInput(f"the experiment file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -253,6 +257,8 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
         line = re.search(r"line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
         raise BadInput(f"{path}, line {number}: this is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or as many brackets
+        raise BadInput(f"{path} holds a number or a nesting that is beyond all measure") from None
     experiment, found = _read(document)
     if experiment is not None:
         experiment._path, experiment._text = path, text
@@ -423,6 +429,15 @@ def _check(experiment: Experiment) -> list[Mistake]:
     if bool(columns) != bool(methods) or not (columns or experiment.extras):
         missing = "columns" if methods else "methods"
         found.append(Mistake((missing,), f"the key {missing} is missing: an experiment has methods and [[columns]]"))
+    texts: list[tuple[tuple[str | int, ...], str]] = [(("title",), experiment.title)]
+    texts += [(("columns", index, "label"), column.label) for index, column in enumerate(experiment.columns)]
+    for place, text in texts:
+        if text != shown(text):
+            hint = f"{place[-1]} must be one printable line of at most {TITLE} characters that begins like a word"
+            found.append(Mistake(place, hint))
+    for key, text in (("caption", experiment.caption), ("paper", experiment.paper)):
+        if len(text) > CAPTION or not all(c.isprintable() or c == "\n" for c in text):
+            found.append(Mistake((key,), f"{key} must be printable text of at most {CAPTION} characters"))
     if not experiment.presets:
         found.append(Mistake(("presets",), "there is no preset: add [presets.laptop] with visits, seeds, ..."))
     for (where, kind, name), known in _references(experiment, columns, methods):

@@ -285,7 +285,7 @@ def experiment_report(
     gaps += [str(gap) for gap in dict.fromkeys(plan.gaps.values()) if gap.kind is Missing.NOT_POSSIBLE]
     caption = f"{experiment.caption} Source: {experiment.paper}."
     report = _write(
-        experiment.title,
+        f"{experiment.title}: {headline(made)}" if filled else experiment.title,
         caption,
         out / experiment.name,
         made,
@@ -314,9 +314,10 @@ def _rows(
 
 
 def _apart(made: Sequence[SettingResults]) -> list[str]:
-    """For each column of an experiment, in what its setting differs from the others, beside what its label says."""
+    """In what the columns of an experiment differ beside data set and clients, which their labels need not say."""
     settings = {setting.label: Setting.of(setting.runs[0].spec) for setting in made if setting.runs}
-    return [f"{label} is {setting.label(settings.values())}" for label, setting in settings.items()]
+    apart = {label: setting.differences(settings.values()) for label, setting in settings.items()}
+    return [f"{label}: {', '.join(words)}" for label, words in apart.items() if words]
 
 
 def _words(spec: Spec) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from fedbench.runs.spill import Spill, unpacked
-from fedbench.storage import replacing
-from fedbench.training.engine import Progress
+from fedbench.storage import Best, HistoryRow, replacing
+from fedbench.storage.schema import check_chosen
+from fedbench.training.engine import Engine, Progress
 from fedbench.tree import Tree
 
 PART = "archive/clients/{}"  # torch calls a file that it did not name `archive`, and wants all parts in that folder
@@ -47,6 +48,8 @@ def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
 
 def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[Progress | None, str]:
     """The progress at `path`, or None and why it cannot be used (an empty reason where there is no file)."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return None, "it is not a regular file"  # reading a pipe would never end
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -70,6 +73,42 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[
         return progress, ""
     except Exception as error:
         return None, f"it cannot be loaded ({type(error).__name__})"
+
+
+def misfit(progress: Progress, engine: Engine) -> str:
+    """Why `progress`, whatever a file says that it belongs to, cannot be one of a run of `engine`; empty where it can.
+
+    Its round and visits, its history and what validation chose from it, the clients, and the form of the server's
+    state, which may have grown along its first dimension.
+    """
+    try:
+        rows = [HistoryRow.model_validate(row) for row in progress.history]
+        chosen = [Best.model_validate(row) for row in progress.improvements]
+        if rows:
+            check_chosen(chosen[-1], chosen[:-1], rows)
+        if any(len(best.test.total) != len(engine.clients.ids) for best in chosen):
+            return "its scores are not of these clients"
+        here = min(progress.round * engine.cohort_size, engine.schedule.visits)
+        if not 0 <= progress.round <= engine.rounds or progress.visits != here or (rows and rows[-1].visits > here):
+            return f"round {progress.round} with {progress.visits} visits is not one of this run"
+        known = set(engine.clients.ids)
+        if not all(i in known for i in progress.clients):
+            return "what it says that clients keep is not of these clients"
+        different = _other_form(engine.start().server, progress.server, "the server's state")
+    except Exception as error:  # it may hold anything
+        return f"its history is not one of a run ({type(error).__name__})"
+    return different
+
+
+def _other_form(a: Any, b: Any, place: str) -> str:
+    """Where `b` is not of the form that `a` is of; empty where it is."""
+    if isinstance(a, torch.Tensor):
+        fits = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.dim() == b.dim() and a.shape[1:] == b.shape[1:]
+        return "" if fits else f"{place} has another shape or type"
+    if isinstance(a, dict) and isinstance(b, dict):
+        inside = (_other_form(a[key], b[key], f"{place}, {key}") for key in a if key in b)
+        return next(filter(None, inside), "")
+    return "" if isinstance(b, type(a)) or a is None else f"{place} is of another kind"
 
 
 def belonging(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -269,13 +270,24 @@ def check_possible(jobs: Sequence[Job]) -> None:
         try_out(job.spec, plugins.find_method(job.method), networks, load_data(job.dataset, job.data_root))
 
 
-def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
-    """Raise BadInput where the results, of `jobs` in particular, could not be stored."""
-    from fedbench.storage import WORK, result_path, write_bytes
+PROBE = 2**20  # bytes: more than a disk gives that is full, where an empty file still finds a place
 
-    try:
-        for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
-            write_bytes(folder / f"{'writable':_<40}", b"")  # as long as the names of what is stored
-            (folder / f"{'writable':_<40}").unlink(missing_ok=True)  # another process may look at the same time
-    except OSError as error:
-        raise BadInput(f"results cannot be written to {folder}: {error.strerror}; choose another --results") from None
+
+def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
+    """Raise BadInput where the results, of `jobs` in particular, could not be stored, before any of them has run."""
+    from fedbench.storage import WORK, result_path, work_path, write_bytes
+
+    name = f"{'writable':_<40}"  # as long as the names of what is stored
+    for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
+        try:
+            write_bytes(folder / name, bytes(PROBE if folder.name == WORK else 0))
+            (folder / name).unlink(missing_ok=True)  # another process may look at the same time
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+            reason = error.strerror
+            raise BadInput(f"results cannot be written to {folder}: {reason}; choose another --results") from None
+    for job in jobs:
+        for path in (result_path(results, job.spec), work_path(results, job.spec, "lock")):
+            if path.exists() and not path.is_file():
+                raise BadInput(f"{path} is in the way: it is no file, and a run needs that place; remove it")

@@ -120,8 +120,9 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
             raise
         except BaseException as error:  # a plug-in may call sys.exit, or raise whatever it likes
             details = plugins.trace(error)
-            storage.write_failure(job.results, job.spec, details)
-            return Outcome(job, "failed", plugins.said(error), details)
+            message = "; ".join([plugins.said(error), *getattr(error, "__notes__", ())])
+            storage.write_failure(job.results, job.spec, f"{details.rstrip()}\n{message}")
+            return Outcome(job, "failed", message, details)
 
 
 def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
@@ -146,7 +147,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "instruction_set": instruction_set(),
         "partition": problem.partition.checksum(),
     }
-    progress, warnings = _begin(job, problem, belongs_to, device)
+    progress, resumed, warnings = _begin(job, problem, belongs_to, device)
     if not isinstance(progress.clients, Spill):
         # it does what the engine asks of a dict
         progress.clients = Spill(progress.clients, path.parent)  # type: ignore[assignment]
@@ -188,7 +189,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
 
     _show(job, progress, tell, since)
     unseen = None
-    with fast.kept_memory():
+    with fast.kept_memory(), _naming(resumed):
         if not problem.engine.run(progress, keep, tick):
             return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
         if problem.unseen is not None:
@@ -221,31 +222,56 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "models": models and models.model_dump(),
     }
     result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
-    storage.write(job.results, result)
+    try:
+        storage.write(job.results, result)
+    except OSError as error:
+        place = storage.result_path(job.results, spec)
+        hint = "make room and run the same command again, which goes on from the last checkpoint"
+        raise BadInput(f"the result cannot be written to {place}: {error.strerror}; {hint}") from error
     tidy(job)
     if result.diverged:
         warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _begin(job: Job, problem: Problem, belongs_to: dict[str, Any], device: torch.device) -> tuple[Progress, list[str]]:
-    """Where a run begins: at its checkpoint, at the kept state of a shorter run, or at the start; and warnings."""
+def _begin(
+    job: Job, problem: Problem, belongs_to: dict[str, Any], device: torch.device
+) -> tuple[Progress, Path | None, list[str]]:
+    """Where a run begins: at its checkpoint, at the kept state of a shorter run, or at the start; and warnings.
+
+    The path is that of the file that it goes on from.
+    """
     warnings = []
     path = storage.work_path(job.results, job.spec, "checkpoint")
     progress, refusal = checkpoint.load(path, belongs_to, device)
+    if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):
+        progress = None
     if refusal:
         warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
     if progress is not None and _has_what_is_kept(job, progress):
-        return progress, warnings
+        return progress, path, warnings
     if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
         of_any_length = {key: value for key, value in belongs_to.items() if key != "visits"}
         for visits, state in states(job):
             if not _can_go_on(problem.engine, visits):
                 continue
             progress, refusal = checkpoint.load(state, of_any_length, device)
+            if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):
+                progress = None
             if progress is not None and _has_what_is_kept(job, progress):
-                return progress, warnings
-    return problem.engine.start(), warnings
+                return progress, state, warnings
+    return problem.engine.start(), None, warnings
+
+
+@contextlib.contextmanager
+def _naming(resumed: Path | None) -> Iterator[None]:
+    """While inside, an error tells what file the run went on from, which may be the reason for it."""
+    try:
+        yield
+    except Exception as error:
+        if resumed is not None:
+            error.add_note(f"the run went on from {resumed}: remove that file to start afresh")
+        raise
 
 
 def _growing(server: Any, engine: Engine) -> list[str]:

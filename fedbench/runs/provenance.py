@@ -61,7 +61,7 @@ def instruction_set() -> str:
 
     Other kernels add in another order, so that bits differ.
     """
-    switches = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+    switches = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
     limits = [f"{name}={os.environ[name]}" for name in switches if os.environ.get(name)]
     return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
 

@@ -136,7 +136,7 @@ class Models(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _check_chosen(best: Best, earlier: list[Best] | None, history: list[HistoryRow]) -> None:
+def check_chosen(best: Best, earlier: list[Best] | None, history: list[HistoryRow]) -> None:
     """Raise ValueError unless `best` is the row of the history that validation chose, and `earlier` those before it."""
     if any(a.visits > b.visits or a.round > b.round for a, b in pairwise(history)):
         raise ValueError("the history does not go on: its visits and rounds must not fall")
@@ -191,9 +191,9 @@ class Result(BaseModel):
         for what, text in (("network", spec.network), ("partition", spec.partition)):
             if text != shown(text, TEXT):
                 raise ValueError(f"the {what} of the spec must begin like a word")
-        _check_chosen(self.best, self.earlier, self.history)
+        check_chosen(self.best, self.earlier, self.history)
         if self.unseen:
-            _check_chosen(self.unseen.best, self.unseen.earlier, self.unseen.history)
+            check_chosen(self.unseen.best, self.unseen.earlier, self.unseen.history)
         novel = spec.novel_clients
         for best, clients in ((self.best, spec.clients - novel), (self.unseen and self.unseen.best, novel)):
             if best and len(best.test.total) != clients:

@@ -130,7 +130,7 @@ def done(a: Job) -> Any:
     return numbers(storage.result_path(a.results, a.spec))
 
 
-class PowerCut(BaseException):
+class PowerCut(KeyboardInterrupt):
     """Nothing catches it, as nothing catches a power cut."""
 
 
