@@ -90,17 +90,23 @@ def rendered(what: RenderableType) -> str:
     return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
 
 
-def fitting(table: Table, console: Console, expendable: Sequence[str]) -> Table:
-    """`table` without as many of its `expendable` columns, the first ones first, as make it fit; it says which."""
+def fitting(table: Table, console: Console, wanted: Sequence[str]) -> Table:
+    """`table` with as many columns as fit; it says which were left out.
+
+    The last columns go first, then those that are `wanted`, of which the first one stays in any case.
+    """
     for column in table.columns:
         column.no_wrap = True
+    heads = [str(column.header) for column in table.columns]
+    others = [head for head in heads if head not in wanted]
     gone, wide = [], console.options.update(max_width=10_000)
-    for head in expendable:
+    for head in [*reversed(others), *reversed(wanted[1:])]:
         if Measurement.get(console, wide, table).maximum <= console.width:
             break
-        found = [column for column in table.columns if column.header == head]
-        gone += [head for _ in found]
-        table.columns = [column for column in table.columns if column not in found]
+        gone.append(head)
+        table.columns = [column for column in table.columns if column.header != head]
     if gone:
-        table.caption = f"{table.caption}. Not shown, for want of width: {', '.join(gone)}"
+        table.caption = (
+            f"{table.caption}. Not shown, for want of width: {', '.join(head for head in heads if head in gone)}"
+        )
     return table
