@@ -119,7 +119,8 @@ def report(
     uncut = [failure.message for failure in collection.uncut]
     made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
-        others = [*uncut, *(f"left out: {text}" for text in collection.left_out)]
+        rest = [f"and {len(uncut) - 1} more like it"] if len(uncut) > 1 else []
+        others = [*uncut[:1], *rest, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
         none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
         remedy = "" if at else ": make some with `fedbench run`"
