@@ -44,12 +44,13 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     if not isinstance(lead, Difference):
         why = "which cannot be paired with it"
         return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
-    points = f"{-lead.mean:.2f} points"
+    points = f"{round(-lead.mean, 2) + 0.0:.2f} points"  # zero has no sign
     over = f"{_seeds(lead.seeds)}, {effort}"
     if lead.seeds == 1:
         return f"1 seed: descriptive only. {best} is highest with {reached}, {points} above {second}; {effort}."
     if lead.low is not None and lead.high is not None:
-        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
+        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]"
+    points = points.replace("-", "\u2212")
     if lead.shown:
         return f"{best} is best: {reached}, {points} above {second}; {over}."
     close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]
