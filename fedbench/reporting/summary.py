@@ -10,6 +10,8 @@ from fedbench.reporting.statistics import Difference, Metric, compare
 from fedbench.reporting.tables import body, ranking
 from fedbench.reporting.tables.model import Column
 
+NOTHING = "There are no results that can be averaged."
+
 
 def headline(settings: Sequence[SettingResults]) -> str:
     """What was compared, as in "9 methods on digits, 10 clients, 400 visits"."""
@@ -29,7 +31,7 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     """
     filled = [(title, row[0]) for title, row in ranking(setting, metric).rows if row[0].value is not None]
     if not filled:
-        return "There are no results that can be averaged."
+        return NOTHING
     (best, first), *others = filled
     reached = f"{body(replace(first, n=0, expected=0, marks=''), Column(''))} % ({metric})"
     visits = sorted({run.spec.visits for run in setting.runs})
