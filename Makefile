@@ -22,6 +22,7 @@ fast:
 
 bench:
 	$(PYTHON) tests/benchmarks/bench.py
+	$(PYTHON) tests/benchmarks/scale.py
 
 build:
 	$(PYTHON) -m build

@@ -5,7 +5,10 @@ last linear layer. Extractor and head descend on the same minibatch gradient; th
 never. As in the released code, the head's momentum lives on between visits while the extractor's starts at zero, and
 only the extractor's gradient is clipped. The server rate is five times that of pFedHN.
 
-Departures from the paper: those of pFedHN; for unseen clients the head is new as well, and trained like any head.
+Departures from the paper
+
+1. Those of pFedHN.
+2. For unseen clients the head is new as well, and trained like any head.
 """
 
 from __future__ import annotations

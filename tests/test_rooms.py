@@ -9,6 +9,7 @@ import ast
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -84,6 +85,7 @@ def room_of(module: str) -> str | None:
     return first if first == "api" or (ROOT / first).is_dir() else "flat"
 
 
+@cache
 def graph(at_once: bool = False) -> dict[str, set[str]]:
     """The modules that each module imports."""
     return {

@@ -9,13 +9,14 @@ import typer
 
 from fedbench.errors import BadInput
 from fedbench.runs.console import new_console
-from fedbench.storage.given import given_path
 
 out, err = new_console(), new_console(stderr=True)
 
 
 def path(text: str) -> Path:
     """The parser of options that are paths: what cannot be one is refused before anything is done with it."""
+    from fedbench.storage.given import given_path  # with pydantic, for which --help does not wait
+
     try:
         return given_path(text, "the path")
     except BadInput as error:

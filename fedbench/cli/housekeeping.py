@@ -61,6 +61,12 @@ def show(
     """One run: the command that makes it, what it is, its scores, and where its numbers come from."""
     from fedbench import storage
 
+    failure = results / storage.WORK / f"{result}.error"
+    if failure.is_file():  # of an identity that has no result
+        failed = storage.read_failure(failure)
+        out.print(f"failed: {failed.spec.method}, {failed.spec.dataset}, seed {failed.spec.seed}", markup=False)
+        out.print(failed.details.rstrip(), markup=False, soft_wrap=True)
+        return
     path = storage.find_result(result, results)
     stored = storage.read(path)
     table = Table(box=None, pad_edge=False, show_header=False)

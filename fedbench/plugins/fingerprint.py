@@ -38,12 +38,16 @@ def _sources(name: str, seen: set[str]) -> Iterator[str]:
 def _source(name: str) -> tuple[str, str]:
     """The source of a module, and the package that its relative imports begin from; read without executing it."""
     module = sys.modules.get(name)
+    spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
+    package = spec.parent or "" if spec is not None else ""
     if module is not None:
-        return inspect.getsource(module), module.__spec__.parent or "" if module.__spec__ else ""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert isinstance(spec.loader, InspectLoader)
-    return spec.loader.get_source(name) or "", spec.parent or ""
+        with contextlib.suppress(OSError):  # raised for an empty file as well
+            return inspect.getsource(module), package
+    loader = spec.loader if spec is not None else None
+    source = loader.get_source(name) if isinstance(loader, InspectLoader) else None
+    if source is None:
+        raise OSError(f"the source of {name} is not there")
+    return source, package
 
 
 def _plugins_imported(source: ast.Module, importer: str, package: str) -> set[str]:

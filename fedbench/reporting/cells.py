@@ -332,13 +332,17 @@ class Setting(NamedTuple):
 
     def label(self, others: Iterable[Setting]) -> str:
         """A name that says in what it differs from `others`: everything that is not the same in all of them."""
-        others = list(others)
-        text = f"{self.dataset}, {self.clients - self.novel_clients} clients"
+        trained = self.clients - self.novel_clients
+        text = f"{self.dataset}, {trained} client{'' if trained == 1 else 's'}"
         text += f" + {self.novel_clients} unseen" if self.novel_clients else ""
         text += f", {self.visits} visits"
-        return ", ".join([text, *(words for words in self._rest(others) if words)])
+        return ", ".join([text, *self.differences(others)])
 
-    def _rest(self, others: Sequence[Setting]) -> Iterator[str]:
+    def differences(self, others: Iterable[Setting]) -> list[str]:
+        """In words, what is not the same in all of `others`, beside data set, clients and visits."""
+        return list(self._differences(list(others)))
+
+    def _differences(self, others: Sequence[Setting]) -> Iterator[str]:
         def differs(name: str) -> bool:
             return len({getattr(other, name) for other in others}) > 1
 

@@ -111,6 +111,15 @@ def _other_form(a: Any, b: Any, place: str) -> str:
     return "" if isinstance(b, type(a)) or a is None else f"{place} is of another kind"
 
 
+def belonging(path: Path) -> dict[str, Any] | None:
+    """What the checkpoint at `path` belongs to, read without its tensors; None where it is damaged."""
+    try:
+        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["belongs_to"]
+    except Exception:
+        return None
+    return stored
+
+
 def _clients(path: Path, order: list[int], here: dict[int, Tree], device: torch.device) -> dict[int, Tree]:
     """The states of clients in their `order`, those that are parts of their own among them."""
     states = Spill({}, path.parent)

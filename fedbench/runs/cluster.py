@@ -33,7 +33,7 @@ from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput
 from fedbench.runs.job import Job, Note, Outcome, Tell, tidy, work, write_note
-from fedbench.runs.pool import stop_on_ctrl_c
+from fedbench.runs.pool import WATCH_EVERY, stop_on_ctrl_c
 from fedbench.runs.prepare import data_fingerprint
 from fedbench.runs.provenance import instruction_set, software
 from fedbench.runs.state import look
@@ -42,11 +42,11 @@ from fedbench.storage import Result
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT = 8.0  # seconds to reach a scheduler
+CONNECT = 5.0  # seconds to reach a scheduler
 LOOK_EVERY = 1.0  # seconds between two looks for new workers and for runs of other processes
 TELL_EVERY = 1.0  # seconds between two notes of a run
 PATIENCE = 5.0  # seconds that a job may wait on its worker while a newer worker has nothing to do
-TURN = 0.005  # seconds between two steps of the submitting process
+TURN = 0.01  # seconds between two steps of the submitting process
 DEATHS = 3  # workers that a run may kill before it is given up
 RESOURCE = "GPU"  # what a worker is started with that has one; a run takes it and gives it back
 ONE_AT_A_TIME = threading.Lock()  # torch is set up for a run in the whole process
@@ -241,12 +241,15 @@ def run(
         campaign = _Campaign(client, jobs, call, token, at_most or len(jobs), say)
         try:
             storage.write_bytes(token, b"")  # who sees it sees the results
+            told = 0.0
             with stop_on_ctrl_c(stop_file):
                 while len(campaign.outcomes) < len(jobs):
                     for outcome in campaign.step(stop_file.exists()):
                         campaign.outcomes[outcome.job.spec.identity] = outcome
                         on_outcome(outcome)
-                    on_progress(campaign.notes())
+                    if time.monotonic() - told >= WATCH_EVERY:
+                        told = time.monotonic()
+                        on_progress(campaign.notes())
                     time.sleep(TURN)
         finally:
             token.unlink(missing_ok=True)
@@ -568,8 +571,11 @@ class _Campaign:
                 yield outcome
             elif outcome.ending == "failed":
                 yield self._failed(job, outcome.message, outcome.details)
+            elif outcome.ending == "stopped":
+                anew = "its worker does not see the results folder: it will start again"
+                yield replace(outcome, warnings=(*outcome.warnings, anew))
             else:
-                yield _store(outcome, stored, models) if outcome.ending == "done" else outcome
+                yield _store(outcome, stored, models)
         finally:
             if ticket.lock:
                 ticket.lock.release()

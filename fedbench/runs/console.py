@@ -15,7 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 120  # columns of what is no terminal: a log file, a pipe, a text in Python
-PLAIN = {"±": "+-", "…": ".", "→": "->", "≥": ">=", "≤": "<=", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+PLAIN = {
+    "±": "+-",
+    "…": ".",
+    "†": "*",
+    "‡": "#",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "\N{EN DASH}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -69,8 +79,23 @@ class _Stream:
 class _Console(Console):
     """A console that measures a text as it will be shown, so that tables stay aligned."""
 
+    def _said(self, text: str) -> str:
+        return _Stream("stderr" if self.stderr else "stdout").said(text)
+
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(_Stream("stderr" if self.stderr else "stdout").said(text), **options)
+        return super().render_str(self._said(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        for table in objects:
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column._cells = [self._plain(cell) for cell in column.cells]
+        super().print(*objects, **options)
+
+    def _plain(self, cell: RenderableType) -> RenderableType:
+        if not isinstance(cell, Text) or self._said(cell.plain) == cell.plain:
+            return cell
+        return Text(self._said(cell.plain), style=cell.style)
 
 
 def new_console(*, stderr: bool = False) -> Console:
@@ -84,23 +109,30 @@ def new_console(*, stderr: bool = False) -> Console:
 
 def rendered(what: RenderableType) -> str:
     """`what` as text, as `print` would show it."""
-    console = _Console(file=cast(IO[str], _Stream("stdout")), width=WIDE, color_system=None, force_jupyter=False)
+    stream = _Stream("stdout")
+    console = _Console(file=cast(IO[str], stream), width=WIDE, color_system=None, force_jupyter=False)
     with console.capture() as captured:
         console.print(what)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in stream.said(captured.get()).strip("\n").splitlines())
 
 
-def fitting(table: Table, console: Console, expendable: Sequence[str]) -> Table:
-    """`table` without as many of its `expendable` columns, the first ones first, as make it fit; it says which."""
+def fitting(table: Table, console: Console, wanted: Sequence[str]) -> Table:
+    """`table` with as many columns as fit; it says which were left out.
+
+    The last columns go first, then those that are `wanted`, of which the first one stays in any case.
+    """
     for column in table.columns:
         column.no_wrap = True
+    heads = [str(column.header) for column in table.columns]
+    others = [head for head in heads if head not in wanted]
     gone, wide = [], console.options.update(max_width=10_000)
-    for head in expendable:
+    for head in [*reversed(others), *reversed(wanted[1:])]:
         if Measurement.get(console, wide, table).maximum <= console.width:
             break
-        found = [column for column in table.columns if column.header == head]
-        gone += [head for _ in found]
-        table.columns = [column for column in table.columns if column not in found]
+        gone.append(head)
+        table.columns = [column for column in table.columns if column.header != head]
     if gone:
-        table.caption = f"{table.caption}. Not shown, for want of width: {', '.join(gone)}"
+        table.caption = (
+            f"{table.caption}. Not shown, for want of width: {', '.join(head for head in heads if head in gone)}"
+        )
     return table

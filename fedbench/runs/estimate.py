@@ -14,10 +14,12 @@ from rich.table import Table
 
 from fedbench import fast, plugins, storage
 from fedbench.errors import BadInput
+from fedbench.runs.checkpoint import belonging
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
 from fedbench.runs.job import Job, passes
 from fedbench.runs.prepare import prepare
+from fedbench.runs.provenance import software
 from fedbench.runs.state import look, states
 from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage import Spec
@@ -136,7 +138,7 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
         if not storage.result_path(job.results, job.spec).is_file():
             said["answered by a longer run"] += 1
     for job in todo:
-        if storage.work_path(job.results, job.spec, "checkpoint").is_file():
+        if _is_ours(job, storage.work_path(job.results, job.spec, "checkpoint")):
             said["going on from a checkpoint"] += 1
         elif kept := _kept_visits(job):
             said[f"going on from the state that was kept at {kept} visits"] += 1
@@ -154,7 +156,15 @@ def _kept_visits(job: Job) -> int | None:
         return None
     a_round = spec.params.get("clients_per_round")
     size = min(a_round if isinstance(a_round, int) else 1, spec.clients)
-    return next((visits for visits, _ in states(job) if passes(visits, size, spec.evaluate_every)), None)
+    kept = (each for each in states(job) if passes(each[0], size, spec.evaluate_every))
+    return next((visits for visits, path in kept if _is_ours(job, path)), None)
+
+
+def _is_ours(job: Job, path: Path) -> bool:
+    """Whether the checkpoint or state at `path` was made by the code and the software of now."""
+    found = belonging(path) if path.is_file() else None
+    code = plugins.find_method(job.method).code
+    return found is not None and (found.get("code"), found.get("software")) == (code, software())
 
 
 def _shorter(job: Job) -> int | None:

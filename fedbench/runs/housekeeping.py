@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from fedbench import plugins
 from fedbench.errors import BadInput
+from fedbench.runs.checkpoint import belonging
 from fedbench.runs.provenance import software
 from fedbench.runs.status import is_held
 from fedbench.storage import TRIALS, WORK, read_failure
@@ -89,14 +88,12 @@ def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
 
 def _useless(path: Path, codes: set[str]) -> str | None:
     """Why a checkpoint or state will not be used any more, as far as it can be told without its run."""
-    try:
-        belongs_to: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["belongs_to"]
-        code, made_with = str(belongs_to["code"]), belongs_to["software"]
-    except Exception:
+    belongs_to = belonging(path)
+    if belongs_to is None:
         return "damaged"
-    if code not in codes:
+    if belongs_to.get("code") not in codes:
         return "of other code than any method has now"
-    return None if made_with == software() else "of another version of fedbench, torch or numpy"
+    return None if belongs_to.get("software") == software() else "of another version of fedbench, torch or numpy"
 
 
 def _half_written(results: Path) -> Iterator[Path]:

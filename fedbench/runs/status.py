@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage import WORK, Facts, Index, files, read_failure, result_path, write_bytes
+from fedbench.storage import WORK, Facts, Index, files, read_failure, write_bytes
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -129,7 +129,10 @@ def _closest_first(likeness: tuple[str, str, str, str]) -> Iterator[tuple[str, .
 
 @contextlib.contextmanager
 def announced(jobs: Sequence[Job]) -> Iterator[None]:
-    """While inside, and afterwards as long as one of them has no result, `jobs` are known as planned."""
+    """While inside, and afterwards as long as one of them has no result, `jobs` are known as planned.
+
+    A plan of which everything is done is removed, whoever left it.
+    """
     if not jobs:
         yield
         return
@@ -145,9 +148,12 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
     try:
         yield
     finally:
-        if all(result_path(job.results, job.spec).is_file() for job in jobs):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        for each in path.parent.glob("*.plan"):  # those of processes that were killed among them
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                if all(
+                    (path.parent.parent / r[2] / r[1] / f"{r[0]}.json").is_file() for r in json.loads(each.read_text())
+                ):
+                    each.unlink()
 
 
 def planned(root: Path) -> list[Planned]:

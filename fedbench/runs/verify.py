@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,28 +68,49 @@ def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any
 
 
 def verify(
-    path: Path, *, method: str | None = None, dataset: str | None = None, data_folder: Path | None = None
+    path: Path,
+    *,
+    method: str | None = None,
+    dataset: str | None = None,
+    partition: str | None = None,
+    networks: Sequence[str] = (),
+    data_folder: Path | None = None,
 ) -> Verdict:
     """Run the spec of the result at `path` again and compare.
 
-    `method` and `dataset` are the files of plug-ins that are not found by name; `data_folder` is where data sets lie.
-    Raises BadInput for a file that is no result, and for a result that cannot be made here.
+    `method`, `dataset`, `partition` and `networks` are the files of plug-ins that are not found by name; `data_folder`
+    is where data sets lie. Raises BadInput for a file that is no result, and for a result that cannot be made here.
     """
     stored = storage.read(path)
     spec = stored.spec
-    for kind, name, text in (("method", spec.method, method), ("data set", spec.dataset, dataset)):
-        if text is not None and canonical(text if not text.endswith(".py") else Path(text).stem) != name:
-            raise BadInput(f"{path} is a run of the {kind} {name!r}, and {text} is another one")
-    plugin = plugins.find_method(method or spec.method)
+    dealt, colon, settings = spec.partition.partition(":")
+    used = [item.rpartition("*")[0] or item for item in spec.network.removesuffix(":shuffled").split(",")]
+    for kind, names, text in (
+        ("method", [spec.method], method),
+        ("data set", [spec.dataset], dataset),
+        ("partition", [dealt], partition),
+        *(("network", used, text) for text in networks),
+    ):
+        if text is not None and canonical(text if not text.endswith(".py") else Path(text).stem) not in names:
+            raise BadInput(f"{path} is a run of the {kind} {', '.join(names)}, and {text} is another one")
+    plugin = _found("method", method or spec.method)
+    data = _found("dataset", dataset or spec.dataset)
+    if partition is None and _file_of(data.cls.partition.partition(":")[0]) == dealt:
+        partition = plugins.partition_plugin(None, data.cls).where  # the data set's own, a file beside it
+    if _file_of(data.cls.network) in used:
+        networks = [*networks, data.cls.network]
+    files = [plugins.find_network(text) for text in networks]
     with tempfile.TemporaryDirectory(prefix="fedbench-verify-") as folder:
         again = Job(
             spec=spec,
             method=plugin.where,
-            dataset=plugins.find_dataset(dataset or spec.dataset).where,
+            dataset=data.where,
             data_root=data_root(data_folder),
             results=Path(folder),
             checkpoint_every=float("inf"),
             device=spec.device,
+            partition="" if partition is None else f"{plugins.find_partition(partition).where}{colon}{settings}",
+            networks=tuple({file.name: file.where for file in files}.items()),
         )
         outcome = work(again, Path(folder) / "stop", os.getpid(), wait=True)
         if outcome.ending != "done":
@@ -109,11 +131,26 @@ def _kinds(stored: Result, found: Result) -> tuple[str, str] | None:
     return (was, is_) if was and is_ and was != is_ else None
 
 
+def _found(kind: str, text: str) -> plugins.Plugin:
+    try:
+        return plugins.find(kind, text)
+    except BadInput as error:
+        hint = "" if text.endswith(".py") else f"; where it is a file, name it with --{kind}"
+        raise BadInput(f"{error}{hint}") from None
+
+
+def _file_of(text: str) -> str:
+    """The name of the plug-in that a file holds; empty for what is no file."""
+    return canonical(Path(text).stem) if text.endswith(".py") else ""
+
+
 def _notes(stored: Result, found: Result) -> tuple[str, ...]:
     """What is not as it was when the result was stored."""
     notes = [] if stored.code == found.code else ["the method's source is not that of the stored run"]
     if stored.dataset_code not in (found.dataset_code, None):
         notes.append("the data set's source is not that of the stored run")
+    changed = [name for name, code in found.codes.items() if code != stored.codes.get(name)]
+    notes += [f"the source of {name} is not that of the stored run" for name in changed]
     was, is_ = (result.provenance.get("software") for result in (stored, found))
     if isinstance(was, dict) and isinstance(is_, dict):
         notes += [f"{name} is {is_[name]} and was {was.get(name)}" for name in is_ if is_[name] != was.get(name)]

@@ -298,6 +298,8 @@ def test_status_says_what_is_done_failed_and_missing(run: Run, tmp_path: Path) -
     assert re.search(r"digits +fedavg +1", out)
     assert "failed: bad, digits, seed 42: " in out
     assert run("status", "--results", "nowhere")[0] == 2
+    (error,) = (tmp_path / "results" / ".work").glob("*.error")
+    assert "no luck" in run("show", error.stem)[1]
 
 
 @pytest.fixture

@@ -440,6 +440,21 @@ def test_picture_is_saved_in_the_format_of_its_suffix(tmp_path: Path, suffix: An
     assert path.read_bytes()[:4] == {".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_a_picture_has_the_same_bytes_on_another_day(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """matplotlib takes the date of a file from SOURCE_DATE_EPOCH, where that is set, and else from the clock."""
+    data = make(6, 50, 20)
+    found = set()
+    for day in ("1000000", "2000000"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", day)
+        path = tmp_path / f"clients-{day}{suffix}"
+        picture(split(data, IID(), 4, 0, 60), data, path)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
 def test_picture_names_the_formats_it_can_write(tmp_path: Path) -> None:
     data = make(6, 50, 20)
     with pytest.raises(BadInput, match=r"clients\.doc cannot be written: its suffix must be one of .*pdf.*png"):

@@ -72,11 +72,11 @@ def test_the_answer_is_the_first_thing_said(tmp_path: Path, make: Maker) -> None
                 result = result.model_copy(update={"best": result.best.model_copy(update={"test": test})})
                 put(root, result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
         made = report(root, tmp_path / "out", figures=0)
-        assert made.title == "FedAvg and FedPer on digits, 1 clients, 1000 visits"
+        assert made.title == "FedAvg and FedPer on digits, 1 client, 1000 visits"
         return (made.out / "report.md").read_text().splitlines()[2]
 
     assert answer_of((19, 20, 21)) == (
-        "**digits, 1 clients, 1000 visits.** FedPer is best: 70.00 ± 1.00 % (client mean), "
+        "**digits, 1 client, 1000 visits.** FedPer is best: 70.00 ± 1.00 % (client mean), "
         "20.00 points [17.52, 22.48] above FedAvg; 3 seeds, 1,000 visits a run."
     )
     assert "No difference could be shown: FedPer is highest" in answer_of((10, 20, 30))

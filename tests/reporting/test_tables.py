@@ -90,8 +90,8 @@ def test_latex_is_escaped_and_balanced() -> None:
     text = forms.latex(TABLE)
     assert r"50\% of A\_B \& co" in text
     assert r"{}\mbox{Fed\_Avg} & 50.00 \pm 1.00 { (n=3)$^\dagger$} & {failed} \\" in text
-    assert r"{\bfseries 88.00 $\pm$ 0.50 (n=3)}" in text
-    assert "S[table-format=2.2(3)]" in text, "siunitx aligns numbers"
+    assert r"{\bfseries 88.00 $\pm$ 0.50 (n=3)\phantom{$^\dagger$}}" in text
+    assert "S[table-format=2.2(3),table-space-text-post=" in text, "siunitx aligns numbers"
     for begin in re.findall(r"\\begin\{(\w+\*?)\}", text):
         assert text.count(rf"\begin{{{begin}}}") == text.count(rf"\end{{{begin}}}")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from fedbench.runs import display as module
 from fedbench.runs import pool
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.console import fitting, new_console
 from fedbench.runs.display import Clock, Display, Line
 from fedbench.runs.job import Job, Outcome
 
@@ -169,3 +172,39 @@ def test_runs_of_several_settings_are_told_apart(tmp_path: Path) -> None:
     names = module._names(jobs)
     assert len(set(names.values())) == len(jobs)
     assert names[jobs[0].spec.identity] == "fedavg seed 42 on digits, 10 clients"
+
+
+@pytest.mark.parametrize("width", range(20, 121, 5))
+def test_a_table_loses_columns_and_never_letters(width: int) -> None:
+    table = Table(caption="c")
+    heads = ["method", "client mean", "pooled", "worst decile", "MB", "seeds"]
+    for head in heads:
+        table.add_column(head)
+    table.add_row("FedAvg", "12.34 ± 5.67", "23.45 ± 6.78", "34.56 ± 7.89", "123", "3")
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(fitting(table, console, ("method", "client mean", "seeds")))
+    text = console.export_text()
+    shown = [str(column.header) for column in table.columns]
+    assert "FedAvg" in text
+    assert "…" not in text
+    assert ("12.34 ± 5.67" in text) == ("client mean" in shown)
+    left_out = str(table.caption).partition("Not shown, for want of width: ")[2]
+    assert sorted([*shown, *filter(None, left_out.split(", "))]) == sorted(heads)
+    assert shown[0] == "method"
+
+
+def test_an_ascii_terminal_shows_an_aligned_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that are styled texts too, as in reports."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    table = Table(title="t")
+    table.add_column("a")
+    table.add_column("b")
+    table.add_row(Text("12.34 ± 5.67", style="bold"), "1.00 ± 2.00")
+    table.add_row(Text("12.34"), "é…")
+    new_console().print(table)
+    stream.flush()
+    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]
+    assert "12.34 +- 5.67" in "".join(lines)
+    assert "1.00 +- 2.00" in "".join(lines)
+    assert len({len(line) for line in lines if "|" in line}) == 1

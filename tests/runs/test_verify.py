@@ -27,18 +27,21 @@ def test_verify_says_equal_or_where_it_first_differs(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
 
     def change(result: dict[str, Any]) -> None:
-        row = result["history"][2]
-        for same in (row, result["best"], *result["earlier"]):
-            if same["round"] == row["round"]:
-                same["val_loss"] += 1e-9
+        for row in (result["history"][2], *result["earlier"], result["best"]):
+            row["val_loss"] += 1e-9 if row["visits"] == result["history"][2]["visits"] else 0
         result["history"][3]["seconds"] = 1e9
         result["best"]["test"]["correct"][0] -= 1
 
     verdict = verify(edited(path, change))
     assert (verdict.equal, verdict.place) == (False, "history.2.val_loss")
     assert str(verdict).startswith("different: history.2.val_loss is ")
-    longer = verify(edited(path, lambda result: result["history"].append(result["history"][-1])))
-    assert (longer.place, longer.stored, longer.found) == ("the length of history", 5, 4)
+
+    def shorten(result: dict[str, Any]) -> None:
+        if result["history"].pop()["visits"] == result["best"]["visits"]:
+            result["best"] = result["earlier"].pop()
+
+    shorter = verify(edited(path, shorten))
+    assert (shorter.place, shorter.stored, shorter.found) == ("the length of history", 3, 4)
     tested = verify(edited(path, lambda result: result["unseen"]["best"]["test"]["loss"].reverse()))
     assert tested.place == "unseen.best.test.loss.0"
     edited(path, lambda result: None).unlink()
@@ -104,7 +107,7 @@ def test_verify_runs_a_plug_in_given_by_file(tmp_path: Path) -> None:
     assert verify(path, method=str(plugin)).equal
     with pytest.raises(BadInput, match="there is no method called 'mine-alone'"):
         verify(path)
-    with pytest.raises(BadInput, match="is a run of the method 'mine-alone', and fedavg is another one"):
+    with pytest.raises(BadInput, match="is a run of the method mine-alone, and fedavg is another one"):
         verify(path, method="fedavg")
 
 

@@ -105,12 +105,12 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-def linked_to(target: str) -> Callable[[Path], None]:
+def linked_to(target: str) -> Callable[[Path], object]:
     return lambda path: path.symlink_to(target)
 
 
-def content(made: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(made if isinstance(made, bytes) else made.encode()) and None
+def content(made: str | bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(made if isinstance(made, bytes) else made.encode())
 
 
 def too_large(path: Path) -> None:
@@ -118,7 +118,7 @@ def too_large(path: Path) -> None:
         file.truncate(LARGEST + 1)  # of zeros that take no room
 
 
-FILES: dict[str, Callable[[Path], None]] = {
+FILES: dict[str, Callable[[Path], object]] = {
     "pipe": a_pipe,
     "folder": lambda path: path.mkdir(),
     "link to a device that never ends": linked_to("/dev/urandom"),
@@ -157,7 +157,7 @@ FILES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def lay(root: Path, make: Callable[[Path], None], name: str = "result.json") -> Path:
+def lay(root: Path, make: Callable[[Path], object], name: str = "result.json") -> Path:
     path = root / "digits" / "fedavg" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     make(path)
@@ -265,9 +265,9 @@ dataset = "digits"
 clients = 5
 """
 
-EXPERIMENTS: dict[str, Callable[[Path], None]] = {
+EXPERIMENTS: dict[str, Callable[[Path], object]] = {
     **{kind: FILES[kind] for kind in ("pipe", "folder", "link to a device that never ends", "not UTF-8")},
-    "too large": lambda path: path.write_text(GOOD_EXPERIMENT + "# " + "x" * 2**20) and None,
+    "too large": lambda path: path.write_text(GOOD_EXPERIMENT + "# " + "x" * 2**20),
     "brackets": content("a = " + "[" * DEEP),
     "tables": content("a = " + "{a = " * 5000 + "1" + "}" * 5000),
     "integer of 5000 digits": content("a = " + "9" * 5000),

@@ -143,22 +143,16 @@ def _relative(numbers: Mapping[str, Mapping[int, float]], key: str) -> dict[int,
 def _pictures(name: str, label: str, seed: int, found: Floats) -> list[Picture]:
     diagonal = np.diag(found)[:, None]
     divided = np.divide(found, diagonal, out=np.full_like(found, np.nan), where=diagonal > 0)
+    raw = f"Heads on extractors: {label}"
+    relative = f"Heads on extractors, divided by the diagonal: {label}"
+    top = max(1.0, float(np.nanmax(divided, initial=0.0)))
     return [
-        _heat(
-            f"{name}-raw", f"Heads on extractors: {label}", f"test accuracy (%), seed {seed}", found, "{:.0f}", 100.0
-        ),
-        _heat(
-            f"{name}-divided",
-            f"Heads on extractors, divided by the diagonal: {label}",
-            f"accuracy over that on the own extractor, seed {seed}",
-            divided,
-            "{:.2f}",
-            max(1.0, float(np.nanmax(divided))),
-        ),
+        _heat(f"{name}-raw", raw, seed, "test accuracy (%)", found, "{:.0f}", 100.0),
+        _heat(f"{name}-divided", relative, seed, "accuracy over that of the diagonal", divided, "{:.2f}", top),
     ]
 
 
-def _heat(name: str, title: str, what: str, values: Floats, form: str, top: float) -> Picture:
+def _heat(name: str, title: str, seed: int, what: str, values: Floats, form: str, top: float) -> Picture:
     from matplotlib import rc_context
 
     from fedbench.reporting.figures import LOOK, new_figure, save_picture
@@ -189,7 +183,7 @@ def _heat(name: str, title: str, what: str, values: Floats, form: str, top: floa
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label(what)
-        caption = f"Row: the client whose head and test rows are used; column: whose extractor; {what}."
+        caption = f"Row: the client whose head and test rows are used; column: whose extractor; {what}, seed {seed}."
         data = [
             {"head of": i, "extractor of": j, what: value}
             for i, row in enumerate(values)
