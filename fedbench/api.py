@@ -365,12 +365,34 @@ def tune(
 def report(
     results: str | Path = "results",
     out: str | Path = "reports",
-    **options: Any,
+    *,
+    at: Sequence[int] = (),
+    reference: str | None = None,
+    targets: Sequence[float] = (),
+    figures: int = 3,
+    partitions: bool = False,
+    tuned: Mapping[str, str] | None = None,
+    settings_file: str | Path | None = None,
+    data_root: str | Path | None = None,
 ) -> Report:
-    """Tables, statistics and figures of what is in `results`, in the folder `out`: see `fedbench.reporting.report`."""
+    """Tables, statistics and figures of what is in `results`, in the folder `out`; begin with out/index.html.
+
+    The arguments and errors are those of `fedbench.reporting.report`.
+    """
     from fedbench.reporting import report as make
 
-    return make(results, out, **options)
+    return make(
+        given_path(results, "results"),
+        given_path(out, "out"),
+        at=at,
+        reference=reference,
+        targets=targets,
+        figures=figures,
+        partitions=partitions,
+        tuned=tuned,
+        settings_file=None if settings_file is None else given_path(settings_file, "settings_file"),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+    )
 
 
 def reproduce(
