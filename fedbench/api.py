@@ -416,6 +416,9 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
+    console = console or new_console()
+    if run:
+        console.print(f"planning: {name}, preset {preset}", markup=False)
     from fedbench.experiments.schema import load
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
@@ -440,8 +443,7 @@ def reproduce(
         raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run and everything:
-        console = console or new_console()
-        console.print(f"{made.experiment.title}, preset {preset}", markup=False)
+        console.print(made.experiment.title, markup=False)
         done, todo = split_done(everything)
         outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
