@@ -209,11 +209,13 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     from fedbench.plugins.finding import GIVEN
 
     given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
-    if given and (jobs or 1) > 1:
+    if given and jobs not in (None, 1):
         raise BadInput(
             f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
             " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
         )
+    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
+        raise BadInput(f"jobs={jobs!r}: give the number of runs at a time, at least 1")
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 

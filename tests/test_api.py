@@ -135,3 +135,55 @@ def test_a_failed_run_is_a_gap_and_is_told(tmp_path: Path) -> None:
     assert [failure.message for failure in scores.failures] == ["RuntimeError: no luck"]
     assert "0/1" in str(scores)
     assert len(scores.frame) == 1
+
+
+WRONG = [
+    {"methods": 3},
+    {"methods": []},
+    {"methods": None},
+    {"seeds": "42"},
+    {"seeds": [1.5]},
+    {"seeds": [-1]},
+    {"seeds": 0},
+    {"seeds": True},
+    {"seeds": 3_000_000},
+    {"visits": "5"},
+    {"visits": 0},
+    {"visits": 2.5},
+    {"evaluate_every": 0},
+    {"clients": 0},
+    {"clients": "x"},
+    {"partition": 3},
+    {"network": ""},
+    {"settings": 3},
+    {"settings": {"lr": 1}},
+    {"settings": {"fedavg.local.lr": "fast"}},
+    {"novel_clients": -1},
+    {"adapt_visits": -1, "novel_clients": 2},
+    {"jobs": 0},
+    {"jobs": "2"},
+    {"device": 3},
+    {"data_root": 3},
+    {"results": ""},
+    {"preset": 3},
+    {"dataset": int},
+    {"dataset": None},
+    {"checkpoint_every": float("nan")},
+    {"keep_models": "yes"},
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=str)
+def test_a_wrong_argument_is_named_before_anything_runs(arguments: dict[str, object], tmp_path: Path) -> None:
+    options = {"methods": "fedavg", "visits": 2, "seeds": [1], "jobs": 1, "results": tmp_path, **arguments}
+    with pytest.raises(fedbench.BadInput) as refused:
+        fedbench.run(**options)  # type: ignore[arg-type]
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_of_numpy_and_ranges_are_numbers(tmp_path: Path) -> None:
+    import numpy as np
+
+    options = {"visits": np.int64(2), "seeds": range(2), "jobs": 1, "results": tmp_path}
+    assert len(fedbench.run("fedavg", settings={"fedavg.local.steps": 1}, **options).frame) == 2  # type: ignore[arg-type]

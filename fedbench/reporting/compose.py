@@ -26,8 +26,10 @@ from fedbench.reporting.tables import (
     latex_document,
     markdown,
     ranking,
+    terminal,
 )
 from fedbench.reporting.tables import targets as targets_table
+from fedbench.runs.console import rendered
 from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ class Claim(Protocol):
         """Where the claim is made, and how sure that is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """A report that was written into the folder `out`."""
+    """A report that was written into the folder `out`. It prints as its first table and where the page is."""
 
     out: Path
     title: str
@@ -74,6 +76,10 @@ class Report:
     notes: Sequence[str] = ()  # what a reader has to know
     uncut: Sequence[str] = ()  # why, of results that do not tell what a shorter run would have been
     stopped: bool = False  # by Ctrl-C, before all runs were done
+
+    def __repr__(self) -> str:
+        left_out = [f"warning: {text}" for text in [*self.warnings, *self.gaps]]
+        return "\n".join([*(rendered(terminal(table)) for table in self.tables[:1]), *left_out, f"report: {self.page}"])
 
     @property
     def page(self) -> Path:

@@ -32,9 +32,14 @@ class Problem:
     unseen: Engine | None
 
 
-@lru_cache(maxsize=1)
+_loaded: dict[tuple[str, Path], tuple[Data, str]] = {}  # the samples that were loaded last, and their fingerprint
+
+
 def _load(where: str, root: Path) -> tuple[Data, str]:
-    return mapped.load(plugins.find_dataset(where), root)
+    if (where, root) not in _loaded:
+        _loaded.clear()
+        _loaded[where, root] = mapped.load(plugins.find_dataset(where), root)
+    return _loaded[where, root]
 
 
 def load_data(where: str, root: Path) -> Data:
@@ -43,8 +48,9 @@ def load_data(where: str, root: Path) -> Data:
 
 
 def forget_data() -> None:
-    """Let the samples go that were loaded last."""
-    _load.cache_clear()
+    """Let the samples go that were loaded last, where they come from a file: another run maps them again."""
+    if any(plugins.find_dataset(where).cls.cached for where, _ in _loaded):
+        _loaded.clear()
 
 
 @cache

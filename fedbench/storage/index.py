@@ -78,17 +78,21 @@ def heads(folder: Path) -> dict[str, list[Head]]:
 @lru_cache(maxsize=64)
 def _heads(folder: Path, changed: int) -> dict[str, list[Head]]:
     families: dict[str, list[Head]] = {}
-    for path in sorted(folder.glob("*.json")):
-        if (now := stamp(path)) and (found := _head(path, now)):
-            families.setdefault(found[1], []).append(found[0])
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for name in sorted(entry.name for entry in entries if entry.name.endswith(".json")):
+            path = f"{folder}/{name}"
+            if (found := _seen.get(path)) is None and (read_now := head(Path(path))):
+                found = read_now.spec.family, read_now
+                if name == f"{read_now.spec.identity}.json":
+                    _seen[path] = found
+            if found:
+                families.setdefault(found[0], []).append(found[1])
     return {family: sorted(each, key=lambda found: found.spec.visits) for family, each in families.items()}
 
 
-@lru_cache(maxsize=65_536)
-def _head(path: Path, now: Stamp) -> tuple[Head, str] | None:
-    """A head and its family; a folder that has one more result is not read again."""
-    found = head(path)
-    return (found, found.spec.family) if found else None
+# A file that has the name of its spec tells the same spec as long as it is there, and who uses it reads it whole: a
+# folder that has one more result is not read again.
+_seen: dict[str, tuple[str, Head]] = {}
 
 
 @dataclass(frozen=True)
