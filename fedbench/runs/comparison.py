@@ -107,7 +107,7 @@ class Comparison:
         refresh()
         preset = PRESETS[canonical(self.preset)]
         found = self.found()
-        params = self._params(found)
+        params = self.params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
         root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
@@ -189,7 +189,8 @@ class Comparison:
             raise BadInput(f"seeds {given!r}: give at least one, different numbers of at least 0, such as 42,27,13")
         return seeds
 
-    def _params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
+    def params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
+        """All hyperparameters of each method. Raises BadInput for a setting that cannot be."""
         settings: dict[str, dict[str, object]] = {plugin.name: {} for plugin in found}
         for key, value in self.settings.items():
             method, _, name = key.partition(".")
