@@ -209,11 +209,13 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
     from fedbench.plugins.finding import GIVEN
 
     given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
-    if given and (jobs or 1) > 1:
+    if given and jobs not in (None, 1):
         raise BadInput(
             f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
             " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
         )
+    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
+        raise BadInput(f"jobs={jobs!r}: give the number of runs at a time, at least 1")
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
 
 
@@ -363,12 +365,34 @@ def tune(
 def report(
     results: str | Path = "results",
     out: str | Path = "reports",
-    **options: Any,
+    *,
+    at: Sequence[int] = (),
+    reference: str | None = None,
+    targets: Sequence[float] = (),
+    figures: int = 3,
+    partitions: bool = False,
+    tuned: Mapping[str, str] | None = None,
+    settings_file: str | Path | None = None,
+    data_root: str | Path | None = None,
 ) -> Report:
-    """Tables, statistics and figures of what is in `results`, in the folder `out`: see `fedbench.reporting.report`."""
+    """Tables, statistics and figures of what is in `results`, in the folder `out`; begin with out/index.html.
+
+    The arguments and errors are those of `fedbench.reporting.report`.
+    """
     from fedbench.reporting import report as make
 
-    return make(results, out, **options)
+    return make(
+        given_path(results, "results"),
+        given_path(out, "out"),
+        at=at,
+        reference=reference,
+        targets=targets,
+        figures=figures,
+        partitions=partitions,
+        tuned=tuned,
+        settings_file=None if settings_file is None else given_path(settings_file, "settings_file"),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+    )
 
 
 def reproduce(
@@ -392,6 +416,9 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
+    console = console or new_console()
+    if run:
+        console.print(f"planning: {name}, preset {preset}", markup=False)
     from fedbench.experiments.schema import load
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
@@ -416,8 +443,7 @@ def reproduce(
         raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run and everything:
-        console = console or new_console()
-        console.print(f"{made.experiment.title}, preset {preset}", markup=False)
+        console.print(made.experiment.title, markup=False)
         done, todo = split_done(everything)
         outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})

@@ -135,3 +135,74 @@ def test_a_failed_run_is_a_gap_and_is_told(tmp_path: Path) -> None:
     assert [failure.message for failure in scores.failures] == ["RuntimeError: no luck"]
     assert "0/1" in str(scores)
     assert len(scores.frame) == 1
+
+
+WRONG = [
+    {"methods": 3},
+    {"methods": []},
+    {"methods": None},
+    {"seeds": "42"},
+    {"seeds": [1.5]},
+    {"seeds": [-1]},
+    {"seeds": 0},
+    {"seeds": True},
+    {"seeds": 3_000_000},
+    {"visits": "5"},
+    {"visits": 0},
+    {"visits": 2.5},
+    {"evaluate_every": 0},
+    {"clients": 0},
+    {"clients": "x"},
+    {"partition": 3},
+    {"network": ""},
+    {"settings": 3},
+    {"settings": {"lr": 1}},
+    {"settings": {"fedavg.local.lr": "fast"}},
+    {"novel_clients": -1},
+    {"adapt_visits": -1, "novel_clients": 2},
+    {"jobs": 0},
+    {"jobs": "2"},
+    {"device": 3},
+    {"data_root": 3},
+    {"results": ""},
+    {"preset": 3},
+    {"dataset": int},
+    {"dataset": None},
+    {"checkpoint_every": float("nan")},
+    {"keep_models": "yes"},
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=str)
+def test_a_wrong_argument_is_named_before_anything_runs(arguments: dict[str, object], tmp_path: Path) -> None:
+    options = {"methods": "fedavg", "visits": 2, "seeds": [1], "jobs": 1, "results": tmp_path, **arguments}
+    with pytest.raises(fedbench.BadInput) as refused:
+        fedbench.run(**options)  # type: ignore[arg-type]
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_of_numpy_and_ranges_are_numbers(tmp_path: Path) -> None:
+    import numpy as np
+
+    options = {"visits": np.int64(2), "seeds": range(2), "jobs": 1, "results": tmp_path}
+    assert len(fedbench.run("fedavg", settings={"fedavg.local.steps": 1}, **options).frame) == 2  # type: ignore[arg-type]
+
+
+def test_python_and_the_command_line_have_the_same_arguments() -> None:
+    """An option that is added on one side is added on the other."""
+    import inspect
+    from dataclasses import fields
+
+    from fedbench import reporting
+    from fedbench.cli.run import run as command
+    from fedbench.runs.comparison import Comparison
+
+    here, there = (set(inspect.signature(function).parameters) for function in (fedbench.run, command))
+    other_names = {"set_": "settings", "seed_count": "seeds"}
+    not_in_python = {"config", "write_config", "dry_run"}
+    assert {other_names.get(name, name) for name in there} - not_in_python == here - {"console"}
+    assert {field.name for field in fields(Comparison)} - {"remote"} <= here
+    made, shown = (inspect.signature(function).parameters for function in (reporting.report, fedbench.report))
+    assert list(made) == list(shown)
+    assert [each.default for each in made.values()] == [each.default for each in shown.values()]

@@ -233,6 +233,7 @@ class _Module(ModuleType):
 
     def __call__(self, method: str | type[Method]) -> Checks:
         """All checks on one method, given by name, file or class."""
+        plugins.refresh()
         return Checks(each_check(plugins.find_method(text_of("method", method))))
 
 

@@ -55,6 +55,7 @@ def _compared(subject: Subject, settings: dict[str, Any]) -> str:
     for round_ in (progress.round, engine.rounds - 1):  # a method may begin otherwise than it ends
         progress.round = round_
         cohort = engine.cohort(ids, progress.round)
+        _none("client_init", cost(meter, engine.states, progress.server, {}, cohort))
         _none("server_send", cost(meter, method.server_send, progress.server, cohort))
         with torch.no_grad():
             message = method.server_send(progress.server, cohort)

@@ -78,6 +78,12 @@ class Elsewhere:
             raise Broken(f"in a fresh process: {answer['error']}", answer["function"])
         return answer
 
+    def __del__(self) -> None:
+        for process in self.processes.values():  # nobody will ask any more
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
     def _wait(self, part: str) -> dict[str, Any]:
         process, path = self.processes[part], Path(self.folder.name) / part
         try:

@@ -29,6 +29,7 @@ def kinds_of(text: str) -> list[str]:
     A file may define a plug-in of several kinds, and a name may be known in several. Raises BadInput where there is
     none.
     """
+    plugins.refresh()
     if text.endswith(".py"):
         module = finding.imported(finding.existing(text), text)
         with plugins.guarded(text, "cannot be looked at"):

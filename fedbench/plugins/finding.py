@@ -86,9 +86,25 @@ def find_network(text: str) -> Plugin:
     return find("network", text)
 
 
+class _Find:
+    """`find(kind, text)`, which looks for nothing twice; `find.cache_clear()` forgets what was found."""
+
+    def __call__(self, kind: str, text: str) -> Plugin:
+        """The plug-in of a `kind` ("method", "dataset", "partition", "network"). Raises BadInput when there is none."""
+        return _found(kind, text, str(Path.cwd()) if text.endswith(".py") else "")
+
+    def cache_clear(self) -> None:
+        _found.cache_clear()
+        _modules.clear()
+
+
+find = _Find()
+_modules: dict[Path, ModuleType] = {}  # of plug-in files: one that defines several kinds is imported once
+
+
 @cache
-def find(kind: str, text: str) -> Plugin:
-    """The plug-in of a `kind` ("method", "dataset", "partition", "network"). Raises BadInput when there is none."""
+def _found(kind: str, text: str, folder: str) -> Plugin:
+    """See `find`. `folder` is the current one, from which the path of a file may begin."""
     if text in GIVEN:
         return GIVEN[text]
     if text.endswith(".py"):
@@ -106,7 +122,7 @@ def find(kind: str, text: str) -> Plugin:
     name = canonical(text)
     name = ALIASES.get(name, name) if kind == "network" else name
     if name not in names(kind):
-        other = meant(text, names(kind), lambda known: getattr(find(kind, known).cls, "title", ""))
+        other = meant(text, names(kind), lambda known: _title(kind, known))
         if other is not None:
             return find(kind, other)
         error = unknown_name(kind, text, names(kind))
@@ -121,6 +137,13 @@ def find(kind: str, text: str) -> Plugin:
             module = importlib.import_module(f"fedbench.{kind}s.{name.replace('-', '_')}")
         return Plugin(name, defined(module, kind, name), name, hashed(module, text))
     return _installed(kind, name)
+
+
+def _title(kind: str, name: str) -> str:
+    try:
+        return str(getattr(find(kind, name).cls, "title", ""))
+    except BadInput:  # one that is installed and broken must not hide the others
+        return ""
 
 
 def known(kind: str, text: str) -> bool:
@@ -160,8 +183,10 @@ def existing(text: str, what: str = "plug-in") -> Path:
 
 def imported(path: Path, text: str) -> ModuleType:
     """The module of a plug-in file. Raises BadInput, with the line, where importing it fails in any way."""
-    with guarded(text, "cannot be imported"):
-        return files.load_file(path)
+    if path not in _modules:
+        with guarded(text, "cannot be imported"):
+            _modules[path] = files.load_file(path)
+    return _modules[path]
 
 
 def hashed(module: ModuleType, text: str) -> str:

@@ -15,6 +15,7 @@ from fedbench.plugins.settings import Scalar, configure, field_hints, hyperparam
 from fedbench.search import Grid, LogRange
 from fedbench.seeds import numpy_stream
 
+DRAWS = 10  # so many for each point that is wanted, before there are held to be no more
 Dimension = Grid | LogRange
 Point = dict[str, Scalar]  # hyperparameter, by dotted name -> value
 
@@ -45,8 +46,8 @@ def _notes(cls: type[Any], prefix: str) -> list[tuple[str, Dimension]]:
 def changed(plugin: Plugin, changes: Mapping[str, str]) -> dict[str, Dimension]:
     """The space of a method with `changes`: a hyperparameter's values, `a,b,c`, or its range, `low..high`.
 
-    Only what is named is searched, where anything is. Raises BadInput for an unknown hyperparameter, an empty or
-    repeated list, and a value that it cannot have.
+    Only what is named is searched, where anything is. Raises BadInput for an unknown hyperparameter, an empty list, a
+    value that is there twice or that it cannot have, and a range of whole numbers.
     """
     if not changes:
         return search_space(plugin.cls)
@@ -63,7 +64,10 @@ def changed(plugin: Plugin, changes: Mapping[str, str]) -> dict[str, Dimension]:
             except ValueError:
                 raise BadInput(f"{what}: write LOW..HIGH with two numbers, 0 < LOW < HIGH, e.g. 1e-4..1e-1") from None
             for end in (low, high):
-                configure(plugin, {name: end})
+                if not isinstance(configure(plugin, {name: end})[name], float):
+                    raise BadInput(
+                        f"{what}: a range draws fractions, and {name} is none: name its values, e.g. {low},{high}"
+                    )
             continue
         values = [configure(plugin, {name: value.strip()})[name] for value in text.split(",") if value.strip()]
         if not values or None in values:
@@ -75,17 +79,17 @@ def changed(plugin: Plugin, changes: Mapping[str, str]) -> dict[str, Dimension]:
 
 
 def points(plugin: Plugin, space: Mapping[str, Dimension], count: int, seed: int) -> list[Point]:
-    """Up to `count` points of `space`, the method's defaults first.
+    """Up to `count` different points of `space`, the method's defaults first unless a user's values leave them out.
 
     A grid with more points is sampled without replacement; one with fewer is taken whole. The draw depends on the
     method's name, the space and the seed alone. Raises BadInput where there is nothing to search.
     """
     if not space:
         hint = f"name something, --search {plugin.name}.FIELD=a,b,c"
-        raise BadInput(f"nothing of {plugin.name} is marked to be searched: {hint}")
+        raise BadInput(f"nothing of {plugin.name} is marked to be searched and not fixed: {hint}")
     rng = numpy_stream(seed, "tune", plugin.name)
     params = configure(plugin, {})
-    default = {name: params[name] for name in space}
+    default, own = {name: params[name] for name in space}, search_space(plugin.cls)
     if all(isinstance(dimension, Grid) for dimension in space.values()):
         grids: Sequence[Sequence[Scalar]] = [d.values for d in space.values() if isinstance(d, Grid)]
         every = [dict(zip(space, values, strict=True)) for values in itertools.product(*grids)]
@@ -95,10 +99,21 @@ def points(plugin: Plugin, space: Mapping[str, Dimension], count: int, seed: int
         if len(others) > wanted:
             others = [others[i] for i in sorted(rng.choice(len(others), wanted, replace=False))]
         return [*first, *others]
-    drawn: list[Point] = [default]
-    while len(drawn) < count:
-        drawn.append({name: _draw(dimension, rng) for name, dimension in space.items()})
+    among = all(space[name] == own.get(name) or _holds(space[name], value) for name, value in default.items())
+    drawn: list[Point] = [default] if among else []
+    for _ in range(DRAWS * count):  # a narrow range has few values of three digits
+        if len(drawn) == count:
+            break
+        point = {name: _draw(dimension, rng) for name, dimension in space.items()}
+        if point not in drawn:
+            drawn.append(point)
     return drawn
+
+
+def _holds(dimension: Dimension, value: Scalar) -> bool:
+    if isinstance(dimension, Grid):
+        return value in dimension.values
+    return isinstance(value, (int, float)) and dimension.low <= value <= dimension.high
 
 
 def _draw(dimension: Dimension, rng: Any) -> Scalar:
@@ -106,7 +121,7 @@ def _draw(dimension: Dimension, rng: Any) -> Scalar:
         value: Scalar = dimension.values[int(rng.integers(len(dimension.values)))]
         return value
     exponent = rng.uniform(math.log(dimension.low), math.log(dimension.high))
-    return float(f"{math.exp(exponent):.3g}")
+    return min(max(float(f"{math.exp(exponent):.3g}"), dimension.low), dimension.high)
 
 
 def at_the_edge(space: Mapping[str, Dimension], point: Point) -> dict[str, str]:

@@ -14,7 +14,7 @@ from fedbench.errors import BadInput, unknown_name
 from fedbench.reporting.cells import Cell, Collection, Run, Setting, collect, make_cell, processes
 from fedbench.reporting.settings import MethodRow, SettingResults, by_setting, pick_reference, told_apart
 from fedbench.reporting.statistics import EXPLANATION, Metric
-from fedbench.reporting.summary import answer, headline
+from fedbench.reporting.summary import NOTHING, answer, headline
 from fedbench.reporting.tables import (
     Table,
     as_csv,
@@ -26,8 +26,10 @@ from fedbench.reporting.tables import (
     latex_document,
     markdown,
     ranking,
+    terminal,
 )
 from fedbench.reporting.tables import targets as targets_table
+from fedbench.runs.console import rendered
 from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ class Claim(Protocol):
         """Where the claim is made, and how sure that is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """A report that was written into the folder `out`."""
+    """A report that was written into the folder `out`. It prints as its first table and where the page is."""
 
     out: Path
     title: str
@@ -74,6 +76,10 @@ class Report:
     notes: Sequence[str] = ()  # what a reader has to know
     uncut: Sequence[str] = ()  # why, of results that do not tell what a shorter run would have been
     stopped: bool = False  # by Ctrl-C, before all runs were done
+
+    def __repr__(self) -> str:
+        left_out = [f"warning: {text}" for text in [*self.warnings, *self.gaps]]
+        return "\n".join([*(rendered(terminal(table)) for table in self.tables[:1]), *left_out, f"report: {self.page}"])
 
     @property
     def page(self) -> Path:
@@ -113,7 +119,8 @@ def report(
     uncut = [failure.message for failure in collection.uncut]
     made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
-        others = [*uncut, *(f"left out: {text}" for text in collection.left_out)]
+        rest = [f"and {len(uncut) - 1} more like it"] if len(uncut) > 1 else []
+        others = [*uncut[:1], *rest, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
         none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
         remedy = "" if at else ": make some with `fedbench run`"
@@ -195,7 +202,7 @@ def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) ->
         cuts.setdefault(job.spec.family, []).append(job.spec.visits)
     everything = collect(results, also=cuts) if results.exists() else Collection((), (), ())
     stored = [run for run in everything.runs if run.spec.identity in wanted]
-    current = tuple(run for run in stored if plan.is_current(run.spec.identity, run.code, run.dataset_code))
+    current = tuple(run for run in stored if plan.is_current(run.spec.identity, run.code, run.dataset_code, run.codes))
     failures = tuple(failure for failure in everything.failures if failure.spec.identity in wanted)
     by_identity = {run.spec.identity: run for run in current}
     problems = {run.spec.identity: OUTDATED for run in stored}
@@ -382,9 +389,9 @@ def _write(
         if row.cell.gap and row.cell.gap.kind is Missing.REFUSED
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
-    answers = [(setting, answer(setting, metric)) for setting in made if setting.rows]
+    answers = [(setting, answer(setting, metric)) for setting in made if setting.runs]
     parts = [f"# {title}", caption]
-    parts += [f"**{setting.label}.** {text}" for setting, text in answers]
+    parts += [f"**{setting.label}.** {text}" for setting, text in answers] or [NOTHING]
     parts += [f"* **{c.verdict}**: {c.text} {c.evidence} ({c.source})" for c in claims]
     parts += [f"* {note}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]

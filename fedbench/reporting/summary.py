@@ -10,6 +10,8 @@ from fedbench.reporting.statistics import Difference, Metric, compare
 from fedbench.reporting.tables import body, ranking
 from fedbench.reporting.tables.model import Column
 
+NOTHING = "There are no results that can be averaged."
+
 
 def headline(settings: Sequence[SettingResults]) -> str:
     """What was compared, as in "9 methods on digits, 10 clients, 400 visits"."""
@@ -29,7 +31,7 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     """
     filled = [(title, row[0]) for title, row in ranking(setting, metric).rows if row[0].value is not None]
     if not filled:
-        return "There are no results that can be averaged."
+        return NOTHING
     (best, first), *others = filled
     reached = f"{body(replace(first, n=0, expected=0, marks=''), Column(''))} % ({metric})"
     visits = sorted({run.spec.visits for run in setting.runs})
@@ -42,12 +44,13 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     if not isinstance(lead, Difference):
         why = "which cannot be paired with it"
         return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
-    points = f"{-lead.mean:.2f} points"
+    points = f"{round(-lead.mean, 2) + 0.0:.2f} points"  # zero has no sign
     over = f"{_seeds(lead.seeds)}, {effort}"
     if lead.seeds == 1:
         return f"1 seed: descriptive only. {best} is highest with {reached}, {points} above {second}; {effort}."
     if lead.low is not None and lead.high is not None:
-        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
+        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]"
+    points = points.replace("-", "\u2212")
     if lead.shown:
         return f"{best} is best: {reached}, {points} above {second}; {over}."
     close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]

@@ -6,8 +6,12 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedbench import plugins
 from fedbench.dataset import data_root
@@ -25,6 +29,33 @@ ADAPT_VISITS = 20
 MOST_SEEDS = 1000
 MOST_VISITS = 10**8
 SEEDS_TRIED = 100  # of each setting, before anything runs
+
+_Count = Annotated[int, Field(ge=1)]
+_Least0 = Annotated[int, Field(ge=0)]
+# what each field of a comparison may be; the command line looks before, Python users find out here
+ARGUMENTS: dict[str, tuple[Any, str]] = {
+    "methods": (str | type[Any] | list[Any] | tuple[Any, ...], "a name, a file, a class, or a list of these"),
+    "dataset": (str | type[Any], "a name, a file or a class"),
+    "seeds": (int | list[int] | tuple[int, ...] | None, "a count such as 3, or a list such as [42, 27]"),
+    "preset": (str, "a name such as 'laptop'"),
+    "clients": (_Count | None, "a number of at least 1"),
+    "partition": (str | None, "a text such as 'classes:per_client=2'"),
+    "visits": (_Count | None, "a number of at least 1"),
+    "evaluate_every": (_Count | None, "a number of at least 1"),
+    "novel_clients": (_Least0, "a number of at least 0"),
+    "adapt_visits": (_Least0 | None, "a number of at least 0"),
+    "network": (str | None, "a text such as 'lenet'"),
+    "settings": (dict[str, Any], "a dict such as {'pfedhn.local.lr': 0.01}"),
+    "device": (str, "'auto', 'cpu' or 'cuda'"),
+    "checkpoint_every": (Annotated[float, Field(ge=0)], "seconds, at least 0"),
+    "keep_models": (bool, "True or False"),
+    "keep_state": (bool, "True or False"),
+}
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(ARGUMENTS[name][0], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +84,20 @@ class Comparison:
     keep_models: bool = False
     keep_state: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises BadInput for an argument of another type, or out of its range."""
+        for name, (_, right) in ARGUMENTS.items():
+            value = getattr(self, name)
+            if isinstance(value, Integral) and not isinstance(value, bool):
+                value = int(value)  # a whole number of numpy's too
+            elif isinstance(value, range | Mapping):
+                value = dict(value) if isinstance(value, Mapping) else list(value)
+            try:
+                _adapter(name).validate_python(value)
+            except ValidationError:
+                raise BadInput(f"{name}={value!r:.100} cannot be: give {right}") from None
+            object.__setattr__(self, name, value)
+
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
         if canonical(self.preset) not in PRESETS:
@@ -62,7 +107,7 @@ class Comparison:
         refresh()
         preset = PRESETS[canonical(self.preset)]
         found = self.found()
-        params = self._params(found)
+        params = self.params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or dataset.cls.clients
         root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
@@ -145,7 +190,8 @@ class Comparison:
             raise BadInput(f"seeds {given!r}: give at least one, different numbers of at least 0, such as 42,27,13")
         return seeds
 
-    def _params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
+    def params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
+        """All hyperparameters of each method. Raises BadInput for a setting that cannot be."""
         settings: dict[str, dict[str, object]] = {plugin.name: {} for plugin in found}
         for key, value in self.settings.items():
             method, _, name = key.partition(".")

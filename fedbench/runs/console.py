@@ -15,7 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 120  # columns of what is no terminal: a log file, a pipe, a text in Python
-PLAIN = {"±": "+-", "…": ".", "→": "->", "≥": ">=", "≤": "<=", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+PLAIN = {
+    "±": "+-",
+    "…": ".",
+    "†": "*",
+    "‡": "#",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "\N{EN DASH}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -69,8 +79,23 @@ class _Stream:
 class _Console(Console):
     """A console that measures a text as it will be shown, so that tables stay aligned."""
 
+    def _said(self, text: str) -> str:
+        return _Stream("stderr" if self.stderr else "stdout").said(text)
+
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(_Stream("stderr" if self.stderr else "stdout").said(text), **options)
+        return super().render_str(self._said(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        for table in objects:
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column._cells = [self._plain(cell) for cell in column.cells]
+        super().print(*objects, **options)
+
+    def _plain(self, cell: RenderableType) -> RenderableType:
+        if not isinstance(cell, Text) or self._said(cell.plain) == cell.plain:
+            return cell
+        return Text(self._said(cell.plain), style=cell.style)
 
 
 def new_console(*, stderr: bool = False) -> Console:
@@ -84,10 +109,11 @@ def new_console(*, stderr: bool = False) -> Console:
 
 def rendered(what: RenderableType) -> str:
     """`what` as text, as `print` would show it."""
-    console = _Console(file=cast(IO[str], _Stream("stdout")), width=WIDE, color_system=None, force_jupyter=False)
+    stream = _Stream("stdout")
+    console = _Console(file=cast(IO[str], stream), width=WIDE, color_system=None, force_jupyter=False)
     with console.capture() as captured:
         console.print(what)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in stream.said(captured.get()).strip("\n").splitlines())
 
 
 def fitting(table: Table, console: Console, wanted: Sequence[str]) -> Table:

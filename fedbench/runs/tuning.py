@@ -20,8 +20,9 @@ import numpy as np
 
 import fedbench
 from fedbench import storage
-from fedbench.errors import BadInput, unknown_name
+from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins.finding import Plugin
+from fedbench.plugins.settings import hyperparameters
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.job import Job, Note, Outcome
@@ -85,6 +86,7 @@ class Search:
 
     plugin: Plugin
     space: Mapping[str, Dimension]
+    fixed: Point  # hyperparameters with a value of the user's own
     points: Sequence[Point]
     left: list[int]
     visits: int = 0  # spent so far
@@ -108,7 +110,8 @@ class Tuned:
     """What the search of one method came to."""
 
     method: str
-    settings: Point
+    settings: Point  # the chosen point
+    fixed: Point  # what the user had set for all trials
     score: float  # mean validation accuracy on the last rung, 0 .. 1
     points: int  # settings that were tried
     trials: int
@@ -187,7 +190,7 @@ class Tuning:
         }
         methods = {
             each.method: {
-                "settings": each.settings,
+                "settings": {**each.fixed, **each.settings},
                 "validation": round(each.score, 6),
                 "points": each.points,
                 "trials": each.trials,
@@ -195,7 +198,7 @@ class Tuning:
                 "anew": each.anew,
                 "failed": each.failed,
                 "code": each.code,
-                "where": f"{storage.TRIALS}/{spec.dataset}/{each.method}",
+                "where": str(self.comparison.results / storage.TRIALS / spec.dataset / each.method),
             }
             for each in found
         }
@@ -207,30 +210,37 @@ class Tuning:
         changes: dict[str, dict[str, str]] = {plugin.name: {} for plugin in found}
         for key, text in self.search.items():
             method, _, name = key.partition(".")
-            if method not in changes:
+            if canonical(method) not in changes:
                 raise unknown_name("method in this search", method, changes)
-            changes[method][name] = text
-        made = []
+            changes[canonical(method)][name] = text
+        params, made = self.comparison.params(found), []
         for plugin in found:
-            space = changed(plugin, changes[plugin.name])
+            fixed = {name: params[plugin.name][name] for name in self._set(plugin)}
+            if both := sorted(fixed.keys() & changes[plugin.name].keys()):
+                name = f"{plugin.name}.{both[0]}"
+                raise BadInput(f"{name} is to stay fixed and to be searched: leave out --set {name} or --search {name}")
+            space = {n: each for n, each in changed(plugin, changes[plugin.name]).items() if n not in fixed}
             tried = points(plugin, space, self.rungs.trials[0], FIRST_SEED)
-            made.append(Search(plugin, space, tried, list(range(len(tried)))))
+            made.append(Search(plugin, space, fixed, tried, list(range(len(tried)))))
         return made
+
+    def _set(self, plugin: Plugin) -> list[str]:
+        """The hyperparameters of a method that the comparison's settings name."""
+        named = {
+            (canonical(method), name) for method, _, name in (key.partition(".") for key in self.comparison.settings)
+        }
+        known = [parameter.name for parameter in hyperparameters(plugin.cls)]
+        return [name for name in known if {(plugin.name, name), ("all", name)} & named]
 
     def job(self, search: Search, trial: Trial, rung: int) -> Job:
         """The run of a trial on a rung."""
-        leader = f"{search.plugin.name}."
-        fixed = {key: value for key, value in self.comparison.settings.items() if key.startswith((leader, "all."))}
-        settings = fixed | {f"{leader}{name}": str(value) for name, value in search.points[trial.point].items()}
+        settings = {**search.fixed, **search.points[trial.point]}
         return replace(
             self.comparison,
             methods=[search.plugin.where],
             seeds=[trial.seed],
             visits=self.rungs.visits[rung],
-            settings={
-                **{k: v for k, v in self.comparison.settings.items() if k.startswith(f"{search.plugin.name}.")},
-                **settings,
-            },
+            settings={f"{search.plugin.name}.{name}": str(value) for name, value in settings.items()},
             results=self.comparison.results / storage.TRIALS,
             keep_state=rung + 1 < len(self.rungs.visits) and not search.plugin.cls.depends_on_length,
         ).jobs()[0]
@@ -254,6 +264,7 @@ class Tuning:
         return Tuned(
             method=search.plugin.name,
             settings=search.points[best],
+            fixed=search.fixed,
             score=float(np.mean(search.scores[best])),
             points=len(search.points),
             trials=self.rungs.trials[0],

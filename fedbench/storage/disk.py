@@ -154,7 +154,7 @@ def find_result(text: str, root: Path) -> Path:
     Raises BadInput where there is none, or more than one.
     """
     path = Path(text).expanduser()
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or path.exists():
         return path
     if not re.fullmatch(r"[0-9a-f]{4,16}", text):
         raise BadInput(f"{text!r} is neither a result file nor an identity: give a path, or 4 to 16 of its hex digits")

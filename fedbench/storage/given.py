@@ -20,7 +20,7 @@ def given_path(given: str | Path, what: str) -> Path:
         path = Path(given).expanduser()
         path.resolve()
         path.exists()  # fails for a name that is too long; is False where there is nothing
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput(f"{what} {shown!r} cannot be a path: {reason.lower()}; choose another") from None
     return path

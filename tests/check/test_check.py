@@ -6,6 +6,8 @@ The wrong methods are modelled on mistakes found in published code.
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +113,30 @@ def test_one_mistake_is_told_once_with_its_line() -> None:
     assert failed[0].follows == ""
     assert len(failed) > 20
     assert {result.follows for result in failed[1:]} == {failed[0].sentence}
+
+
+CRASHES = """\
+from dataclasses import dataclass
+from fedbench.methods.fedavg import FedAvg
+
+@dataclass(frozen=True, kw_only=True)
+class Crashes(FedAvg):
+    title = "Crashes"
+
+    def server_send(self, server, cohort):
+        raise ArithmeticError("no message")
+"""
+
+
+def test_the_command_line_counts_what_fails_for_the_same_reason(tmp_path: Path) -> None:
+    file = tmp_path / "crashes.py"
+    file.write_text(CRASHES)
+    command = [sys.executable, "-m", "fedbench", "check", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == 1
+    text = " ".join(done.stdout.split())
+    assert text.count("ArithmeticError: no message (crashes.py, line 9)") == 1
+    assert re.search(r"and \d\d others, as far as can be told because of: messages are stacked tensors", text)
 
 
 @pytest.mark.slow

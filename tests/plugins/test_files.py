@@ -181,3 +181,25 @@ def test_an_edited_file_is_read_again_where_a_comparison_begins(tmp_path: Path) 
     again = plugins.find_method(str(path))
     assert again.cls.server_init(None, None) == 2
     assert again.code != first.code
+
+
+def test_a_path_is_read_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook that goes from folder to folder."""
+    for name in ("1", "2"):
+        write(tmp_path / name, value=name)
+        monkeypatch.chdir(tmp_path / name)
+        assert plugins.find_method("mine.py").cls.server_init(None, None) == int(name)
+
+
+def test_a_file_may_define_several_kinds(tmp_path: Path) -> None:
+    """It is imported once: what the one kind refers to by name is what the other has."""
+    group = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom fedbench.models import lenet\n"
+        "@dataclass(frozen=True)\nclass Group:\n    rate: float = 0.5\n"
+        "def network(image, classes): return lenet(image, classes)"
+    )
+    path = write(tmp_path, group)
+    path.write_text(path.read_text().replace('paper = "me"', 'paper = "me"\n    group: Group = Group()'))
+    method, network = plugins.find_method(str(path)), plugins.find_network(str(path))
+    assert method.cls.__module__ == network.cls.__module__
+    assert plugins.configure(method, {})["group.rate"] == 0.5

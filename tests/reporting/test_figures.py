@@ -16,7 +16,7 @@ from fedbench import storage
 from fedbench.reporting import report
 from fedbench.reporting.cells import Cell, collect, make_cell, read
 from fedbench.reporting.figures import LOOK, canvas, draw, styles
-from fedbench.reporting.figures.canvas import contrast
+from fedbench.reporting.figures.canvas import contrast, short_name
 from fedbench.reporting.figures.curves import curve, fold_place
 from fedbench.reporting.figures.labels import spread
 from fedbench.reporting.figures.ranks import ranks
@@ -213,3 +213,16 @@ def test_figures_are_files_of_both_kinds_and_the_same_each_time(results: Path, t
     again = draw(by_setting(collect(results).runs)[0], "clients", "client mean")
     assert again is not None
     assert again.files == made.pictures[3].files
+
+
+def test_long_names_leave_room_for_what_is_drawn(tmp_path: Path, make: Maker, recwarn: pytest.WarningsRecorder) -> None:
+    """Of a name of 90 letters figures show the beginning and the end; the layout still finds its place."""
+    long = f"A very long name {'x' * 60} (rate={'{}'})"
+    for rate in (1, 2):
+        put(tmp_path, *(make(f"own-{rate}", seed, title=long.format(rate), novel=4) for seed in (42, 27)))
+    put(tmp_path, *(make("local", seed, novel=4) for seed in (42, 27)))
+    setting = by_setting(collect(tmp_path).runs)[0]
+    for kind in ("visits", "clients", "gain", "unseen"):
+        assert draw(setting, kind, "client mean") is not None  # type: ignore[arg-type]
+    assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
+    assert short_name(long.format(1)) != short_name(long.format(2))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.runs import display as module
 from fedbench.runs import pool
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.console import fitting
+from fedbench.runs.console import fitting, new_console
 from fedbench.runs.display import Clock, Display, Line
 from fedbench.runs.job import Job, Outcome
 
@@ -190,3 +191,20 @@ def test_a_table_loses_columns_and_never_letters(width: int) -> None:
     left_out = str(table.caption).partition("Not shown, for want of width: ")[2]
     assert sorted([*shown, *filter(None, left_out.split(", "))]) == sorted(heads)
     assert shown[0] == "method"
+
+
+def test_an_ascii_terminal_shows_an_aligned_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that are styled texts too, as in reports."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    table = Table(title="t")
+    table.add_column("a")
+    table.add_column("b")
+    table.add_row(Text("12.34 ± 5.67", style="bold"), "1.00 ± 2.00")
+    table.add_row(Text("12.34"), "é…")
+    new_console().print(table)
+    stream.flush()
+    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]
+    assert "12.34 +- 5.67" in "".join(lines)
+    assert "1.00 +- 2.00" in "".join(lines)
+    assert len({len(line) for line in lines if "|" in line}) == 1

@@ -36,7 +36,7 @@ def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes:
         evaluate_every=5,
         device="cpu",
         results=results,
-        settings={f"{method}.local.steps": "2" for method in METHODS},
+        settings={f"{method}.local.steps": "2" for method in changes.get("methods", METHODS)},
     )
     comparison = replace(comparison, **{k: v for k, v in changes.items() if k != "search"})
     return Tuning(
@@ -199,14 +199,14 @@ def test_the_settings_file_says_it_all_and_is_read_again(straight: tuple[Path, l
     for each in outcomes:
         facts = content["methods"][each.method]
         assert (facts["trials"], facts["visits"], facts["code"]) == (each.trials, each.visits, each.code)
-        assert (results / facts["where"]).is_dir()
+        assert Path(facts["where"]).is_dir()
         known = read_settings(path)[each.method]
         assert known.words == f"tuned, 8 trials, {each.visits} visits"
     comparison = replace(tuning(results).comparison, settings_file=path, settings={})
     for job in comparison.jobs():
         chosen = next(each for each in outcomes if each.method == job.spec.method)
         assert {name: job.spec.params[name] for name in chosen.settings} == chosen.settings
-        assert job.spec.params["local.steps"] == 50
+        assert job.spec.params["local.steps"] == 2  # as all trials had it
     assert comparison.warnings == []
     assert comparison.efforts["fedavg"] == "tuned, 8 trials, 160 visits"
     said = replace(comparison, settings={"fedavg.local.lr": "0.02", "all.local.lr": "0.03"})
@@ -245,6 +245,25 @@ def test_all_trials_diverging_is_an_error_that_says_so(tmp_path: Path) -> None:
 def test_a_field_that_is_not_in_the_comparison_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no method in this search called 'pfedhn'"):
         tuning(tmp_path, search={"pfedhn.local.lr": "1"}).searches()
+
+
+def test_what_the_user_has_set_stays_fixed(tmp_path: Path) -> None:
+    """Also where it would be searched otherwise, and where it was said of all methods."""
+    settings = {"per-fedavg.alpha": 0.03, "all.local.lr": 0.02, "Per-FedAvg.local.lr": 0.04}
+    search = tuning(tmp_path, methods=["per-fedavg"], settings={"all.local.lr": 0.02}, trials=4, visits="10")
+    (only,) = search.searches()
+    assert list(only.space) == ["alpha"]
+    assert {search.job(only, trial, 0).spec.params["local.lr"] for trial in only.trials(4)} == {0.02}
+    fixed = tuning(tmp_path, methods=["per-fedavg"], settings=settings, search={"Per-FedAvg.local.steps": "1,2"})
+    assert fixed.searches()[0].fixed == {"alpha": 0.03, "local.lr": 0.04}
+
+
+def test_what_is_fixed_is_not_searched(tmp_path: Path) -> None:
+    search = {"per-fedavg.alpha": "0.1,0.2"}
+    with pytest.raises(BadInput, match=r"per-fedavg\.alpha is to stay fixed and to be searched"):
+        tuning(tmp_path, methods=["per-fedavg"], settings={"per-fedavg.alpha": 0.03}, search=search).searches()
+    with pytest.raises(BadInput, match="nothing of fedavg is marked to be searched and not fixed"):
+        tuning(tmp_path, methods=["fedavg"], settings={"all.local.lr": 0.03}).searches()
 
 
 def test_seeds_go_round_the_points_that_are_left(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fedbench.reporting.settings import SettingResults
 
 WIDTH = 3.25  # inches: a column of print
 DPI = 200
+NAME = 28  # letters of a name beside a curve
 CONTRAST = 4.5  # of letters on white, as WCAG asks for
 LOOK: dict[Any, Any] = {
     "font.size": 8,
@@ -74,6 +75,11 @@ def readable(color: str) -> str:
     while contrast(to_hex(tuple(shade))) < CONTRAST:
         shade = shade * 0.97
     return to_hex(tuple(shade))
+
+
+def short_name(title: str) -> str:
+    """A method's name as figures have room for it: of a long one the beginning and the end, where variants differ."""
+    return title if len(title) <= NAME else f"{title[: NAME // 2 - 1].rstrip()}\u2026{title[-NAME // 2 :].lstrip()}"
 
 
 @dataclass(frozen=True)
@@ -188,14 +194,19 @@ def _csv(data: Iterable[Mapping[str, object]]) -> str:
 
 
 def _with_texts(svg: str, name: str, series: Sequence[Series]) -> str:
-    """The SVG for the page: no declarations, ids of its own, and a title in every point."""
+    """The SVG for the page: no declarations, ids of its own, a title in every point, and no more digits than needed."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # hundredths of a point are enough, but not in what is written
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
     for number, each in enumerate(series):
         start = svg.index(f'id="series-{number}-points"')
+        svg = f'{svg[:start]}fill-opacity="0" {svg[start:]}'
         end = svg.index("</g>", svg.index("<use", start))
-        points = re.split(r"(<use [^>]*)/>", svg[start:end])  # what is between, a point, what is between, ...
+        group = svg[start:end].replace(' style="fill-opacity: 0"', "")  # the group says it once
+        points = re.split(r"(<use [^>]*)/>", group)  # what is between, a point, what is between, ...
         for place, text in enumerate(each.texts[: len(points) // 2]):
             points[2 * place + 1] += f"><title>{html.escape(text)}</title></use>"
         svg = svg[:start] + "".join(points) + svg[end:]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    mine = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mine}-", svg)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from fedbench.reporting.figures.canvas import Style
+from fedbench.reporting.figures.canvas import Style, short_name
 
 NEAR = 12  # points; a name that is farther from its place has a leader
 Point = tuple[float, float]
@@ -57,7 +57,7 @@ def label_ends(
     for number, (title, place) in enumerate(zip(ends, places, strict=True)):
         leader = _leader(axes, points[title].tolist(), (1.04, place), looks[title])
         leader.set_gid(f"series-{number}-leader")
-        text = (texts or {}).get(title, title)
+        text = (texts or {}).get(title) or short_name(title)
         name = axes.text(1.05, place, text, transform=axes.transAxes, va="center", fontsize=7, color=looks[title].ink)
         name.set_gid(f"series-{number}-name")
 
@@ -93,7 +93,7 @@ def label_points(axes: Axes, points: Mapping[str, Point], looks: Mapping[str, St
         return float(out + 4 * covered + 2 * crossed + 0.01 * radius)
 
     for title, (x, y) in sorted(spots.items(), key=lambda item: float(item[1][1])):
-        text = axes.text(0, 0, title, fontsize=7, color=looks[title].ink, ha="center", va="center")
+        text = axes.text(0, 0, short_name(title), fontsize=7, color=looks[title].ink, ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
         size = text.get_window_extent()
         places = []

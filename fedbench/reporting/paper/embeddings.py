@@ -167,7 +167,8 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
     colours = colormaps["tab10" if count <= 10 else "tab20"]
     few = count <= 10
     with rc_context({**LOOK, "axes.grid": False}):
-        figure, (axes,) = new_figure(2.5 + 0.16 * -(-count // 5) * few)
+        columns, size = (min(5, count), 7.0) if few else (2, 5.5)
+        figure, (axes,) = new_figure(2.5 + 0.022 * size * -(-count // columns))
         for group, label in enumerate(names):
             mine = flat[groups == group]
             marker = "os^DvP"[(group if few else group // 4) % 6]
@@ -176,8 +177,8 @@ def _picture(name: str, title: str, seed: int, vectors: Floats, groups: Ints, na
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(True)
-        if few:
-            figure.legend(loc="outside lower center", ncols=min(5, count), fontsize=7, frameon=False, columnspacing=1)
+        look = {"fontsize": size, "frameon": False, "columnspacing": 1.0, "labelspacing": 0.3}
+        figure.legend(loc="outside lower center", ncols=columns, **look)
         return save_picture(
             figure,
             name,
