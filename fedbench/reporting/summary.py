@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fedbench.reporting.cells import short_partition
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import Difference, Metric, compare
 from fedbench.reporting.tables import body, ranking
@@ -14,11 +15,12 @@ NOTHING = "There are no results that can be averaged."
 
 
 def headline(settings: Sequence[SettingResults]) -> str:
-    """What was compared, as in "9 methods on digits, 10 clients, 400 visits"."""
+    """What was compared, as in "9 methods on digits, 10 clients, 400 visits, classes (per_client=2)"."""
     titles = list(dict.fromkeys(row.title for setting in settings for row in setting.rows))
     methods = " and ".join(titles) if len(titles) <= 2 else f"{len(titles)} methods"
     if len(settings) == 1:
-        return f"{methods} on {settings[0].label}"
+        parts = {short_partition(run.spec.partition, ()) for run in settings[0].runs}
+        return ", ".join([f"{methods} on {settings[0].label}", *sorted(parts)])
     datasets = list(dict.fromkeys(run.spec.dataset for setting in settings for run in setting.runs[:1]))
     where = ", ".join(datasets[:4]) + (f" and {len(datasets) - 4} more data sets" if len(datasets) > 4 else "")
     return f"{methods} in {len(settings)} settings of {where}" if datasets else f"{methods} in {len(settings)} settings"
