@@ -314,7 +314,7 @@ def _rows(
 
 
 def _apart(made: Sequence[SettingResults]) -> list[str]:
-    """In what the columns of an experiment differ beside data set and clients, which their labels need not say."""
+    """What the columns of an experiment differ in, beside data set and clients, which their labels need not say."""
     settings = {setting.label: Setting.of(setting.runs[0].spec) for setting in made if setting.runs}
     apart = {label: setting.differences(settings.values()) for label, setting in settings.items()}
     return [f"{label}: {', '.join(words)}" for label, words in apart.items() if words]
