@@ -77,6 +77,7 @@ class Run:
     title: str  # of the method
     code: str  # hash of the method's source
     dataset_code: str | None  # hash of the data set's source
+    codes: Mapping[str, str]  # hashes of the sources of a partition and of networks that are plug-ins, by name
     partition: str  # checksum of who holds which rows
     provenance: Mapping[str, Any]
     seen: Scores
@@ -168,6 +169,7 @@ def run_of(result: Result, path: Path) -> Run:
         title=title_in_code(result.spec.method) or result.title,
         code=result.code,
         dataset_code=result.dataset_code,
+        codes=result.codes,
         partition=result.partition,
         provenance=result.provenance,
         seen=Scores.of(best.test),
@@ -422,6 +424,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
 def _facts(run: Run) -> dict[str, object]:
     spec = run.spec.model_dump(exclude={"params", "seed"})
     facts = {**spec, **run.spec.params, "fedbench version": run.version("fedbench"), "method's code": run.code}
+    facts |= {f"code of {name}": code for name, code in run.codes.items()}
     return facts | {"data set's code": run.dataset_code} if run.dataset_code else facts  # unknown of older results
 
 
