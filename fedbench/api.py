@@ -365,12 +365,34 @@ def tune(
 def report(
     results: str | Path = "results",
     out: str | Path = "reports",
-    **options: Any,
+    *,
+    at: Sequence[int] = (),
+    reference: str | None = None,
+    targets: Sequence[float] = (),
+    figures: int = 3,
+    partitions: bool = False,
+    tuned: Mapping[str, str] | None = None,
+    settings_file: str | Path | None = None,
+    data_root: str | Path | None = None,
 ) -> Report:
-    """Tables, statistics and figures of what is in `results`, in the folder `out`: see `fedbench.reporting.report`."""
+    """Tables, statistics and figures of what is in `results`, in the folder `out`; begin with out/index.html.
+
+    The arguments and errors are those of `fedbench.reporting.report`.
+    """
     from fedbench.reporting import report as make
 
-    return make(results, out, **options)
+    return make(
+        given_path(results, "results"),
+        given_path(out, "out"),
+        at=at,
+        reference=reference,
+        targets=targets,
+        figures=figures,
+        partitions=partitions,
+        tuned=tuned,
+        settings_file=None if settings_file is None else given_path(settings_file, "settings_file"),
+        data_root=None if data_root is None else given_path(data_root, "data_root"),
+    )
 
 
 def reproduce(
@@ -394,6 +416,9 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
+    console = console or new_console()
+    if run:
+        console.print(f"planning: {name}, preset {preset}", markup=False)
     from fedbench.experiments.schema import load
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
@@ -418,8 +443,7 @@ def reproduce(
         raise BadInput(f"no run of {name} is possible: {'; '.join(map(str, dict.fromkeys(made.gaps.values())))}")
     stopped = False
     if run and everything:
-        console = console or new_console()
-        console.print(f"{made.experiment.title}, preset {preset}", markup=False)
+        console.print(made.experiment.title, markup=False)
         done, todo = split_done(everything)
         outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})

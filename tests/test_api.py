@@ -187,3 +187,22 @@ def test_whole_numbers_of_numpy_and_ranges_are_numbers(tmp_path: Path) -> None:
 
     options = {"visits": np.int64(2), "seeds": range(2), "jobs": 1, "results": tmp_path}
     assert len(fedbench.run("fedavg", settings={"fedavg.local.steps": 1}, **options).frame) == 2  # type: ignore[arg-type]
+
+
+def test_python_and_the_command_line_have_the_same_arguments() -> None:
+    """An option that is added on one side is added on the other."""
+    import inspect
+    from dataclasses import fields
+
+    from fedbench import reporting
+    from fedbench.cli.run import run as command
+    from fedbench.runs.comparison import Comparison
+
+    here, there = (set(inspect.signature(function).parameters) for function in (fedbench.run, command))
+    other_names = {"set_": "settings", "seed_count": "seeds"}
+    not_in_python = {"config", "write_config", "dry_run"}
+    assert {other_names.get(name, name) for name in there} - not_in_python == here - {"console"}
+    assert {field.name for field in fields(Comparison)} - {"remote"} <= here
+    made, shown = (inspect.signature(function).parameters for function in (reporting.report, fedbench.report))
+    assert list(made) == list(shown)
+    assert [each.default for each in made.values()] == [each.default for each in shown.values()]

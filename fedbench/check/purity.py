@@ -206,7 +206,7 @@ def _calls(subject: Subject) -> str:
 @check(
     "a fresh process makes the same run",
     "equal numbers from one that goes on from a checkpoint, and from one that makes the whole run, with other hashes",
-    (*DETERMINED, "resume equals straight"),
+    (*DETERMINED, "resume equals straight", "a fresh process answers the same"),
 )
 def _runs(subject: Subject) -> str:
     there = _elsewhere(subject)

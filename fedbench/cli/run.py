@@ -42,7 +42,7 @@ def run(
     partition: Annotated[
         str | None,
         typer.Option(
-            help="Who holds what: classes, dirichlet, group, iid, with settings as in classes:per_client=2,spare=0."
+            help="Who holds what: classes, coarse, dirichlet, group, iid, with settings: classes:per_client=2,spare=0."
         ),
     ] = None,
     network: Annotated[

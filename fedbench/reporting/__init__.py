@@ -1,4 +1,4 @@
-"""Tables, statistics and figures from stored results. Nothing here imports torch, but `figures.partitions`."""
+"""Tables, statistics and figures from stored results. Only `figures.partitions` and `paper` import torch."""
 
 from __future__ import annotations
 

@@ -349,7 +349,7 @@ class Setting(NamedTuple):
             return len({getattr(other, name) for other in others}) > 1
 
         if differs("partition"):
-            yield _short_partition(self.partition, [other.partition for other in others])
+            yield short_partition(self.partition, [other.partition for other in others])
         if differs("network") and len({(other.dataset, other.network) for other in others}) > len(
             {other.dataset for other in others}
         ):
@@ -362,7 +362,7 @@ class Setting(NamedTuple):
             yield self.dtype
 
 
-def _short_partition(text: str, others: Sequence[str]) -> str:
+def short_partition(text: str, others: Sequence[str]) -> str:
     """The kind of a partition, its first setting, and those in which it differs from others of its kind."""
     kind, _, rest = text.partition(":")
     settings = dict(part.partition("=")[::2] for part in rest.split(",") if part)

@@ -14,7 +14,7 @@ from fedbench.errors import BadInput, unknown_name
 from fedbench.reporting.cells import Cell, Collection, Run, Setting, collect, make_cell, processes
 from fedbench.reporting.settings import MethodRow, SettingResults, by_setting, pick_reference, told_apart
 from fedbench.reporting.statistics import EXPLANATION, Metric
-from fedbench.reporting.summary import answer, headline
+from fedbench.reporting.summary import NOTHING, answer, headline
 from fedbench.reporting.tables import (
     Table,
     as_csv,
@@ -119,7 +119,8 @@ def report(
     uncut = [failure.message for failure in collection.uncut]
     made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
-        others = [*uncut, *(f"left out: {text}" for text in collection.left_out)]
+        rest = [f"and {len(uncut) - 1} more like it"] if len(uncut) > 1 else []
+        others = [*uncut[:1], *rest, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
         none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
         remedy = "" if at else ": make some with `fedbench run`"
@@ -390,9 +391,9 @@ def _write(
         if row.cell.gap and row.cell.gap.kind is Missing.REFUSED
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
-    answers = [(setting, answer(setting, metric)) for setting in made if setting.rows]
+    answers = [(setting, answer(setting, metric)) for setting in made if setting.runs]
     parts = [f"# {title}", caption]
-    parts += [f"**{setting.label}.** {text}" for setting, text in answers]
+    parts += [f"**{setting.label}.** {text}" for setting, text in answers] or [NOTHING]
     parts += [f"* **{c.verdict}**: {c.text} {c.evidence} ({c.source})" for c in claims]
     parts += [f"* {note}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]

@@ -27,6 +27,7 @@ from fedbench.reporting.cells import Collection, Run
 from fedbench.reporting.figures.canvas import Picture
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
+from fedbench.reporting.summary import NOTHING
 from fedbench.reporting.tables import Entry, Table, as_csv, body, latex, legend, markdown, quoted
 from fedbench.storage.spec import Spec
 
@@ -87,7 +88,7 @@ def page(
         caption=caption,
         version=__version__,
         explanation=EXPLANATION,
-        answers=[(setting.label, text) for setting, text in answers],
+        answers=[(setting.label, text) for setting, text in answers] or [("", NOTHING)],
         first=FIRST,
         long=LONG,
         claims=claims,

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fedbench.reporting.cells import short_partition
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import Difference, Metric, compare
 from fedbench.reporting.tables import body, ranking
 from fedbench.reporting.tables.model import Column
 
+NOTHING = "There are no results that can be averaged."
+
 
 def headline(settings: Sequence[SettingResults]) -> str:
-    """What was compared, as in "9 methods on digits, 10 clients, 400 visits"."""
+    """What was compared, as in "9 methods on digits, 10 clients, 400 visits, classes (per_client=2)"."""
     titles = list(dict.fromkeys(row.title for setting in settings for row in setting.rows))
     methods = " and ".join(titles) if len(titles) <= 2 else f"{len(titles)} methods"
     if len(settings) == 1:
-        return f"{methods} on {settings[0].label}"
+        parts = {short_partition(run.spec.partition, ()) for run in settings[0].runs}
+        return ", ".join([f"{methods} on {settings[0].label}", *sorted(parts)])
     datasets = list(dict.fromkeys(run.spec.dataset for setting in settings for run in setting.runs[:1]))
     where = ", ".join(datasets[:4]) + (f" and {len(datasets) - 4} more data sets" if len(datasets) > 4 else "")
     return f"{methods} in {len(settings)} settings of {where}" if datasets else f"{methods} in {len(settings)} settings"
@@ -29,7 +33,7 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     """
     filled = [(title, row[0]) for title, row in ranking(setting, metric).rows if row[0].value is not None]
     if not filled:
-        return "There are no results that can be averaged."
+        return NOTHING
     (best, first), *others = filled
     reached = f"{body(replace(first, n=0, expected=0, marks=''), Column(''))} % ({metric})"
     visits = sorted({run.spec.visits for run in setting.runs})
@@ -42,12 +46,13 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     if not isinstance(lead, Difference):
         why = "which cannot be paired with it"
         return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
-    points = f"{-lead.mean:.2f} points"
+    points = f"{round(-lead.mean, 2) + 0.0:.2f} points"  # zero has no sign
     over = f"{_seeds(lead.seeds)}, {effort}"
     if lead.seeds == 1:
         return f"1 seed: descriptive only. {best} is highest with {reached}, {points} above {second}; {effort}."
     if lead.low is not None and lead.high is not None:
-        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
+        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]"
+    points = points.replace("-", "\u2212")
     if lead.shown:
         return f"{best} is best: {reached}, {points} above {second}; {over}."
     close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]

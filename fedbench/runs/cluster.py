@@ -49,6 +49,7 @@ PATIENCE = 5.0  # seconds that a job may wait on its worker while a newer worker
 TURN = 0.01  # seconds between two steps of the submitting process
 DEATHS = 3  # workers that a run may kill before it is given up
 RESOURCE = "GPU"  # what a worker is started with that has one; a run takes it and gives it back
+ONE_QUESTION = threading.Lock()  # two submitting processes may ask a worker at once
 ONE_AT_A_TIME = threading.Lock()  # torch is set up for a run in the whole process
 
 
@@ -145,7 +146,8 @@ async def facts(token: str, datasets: Sequence[tuple[str, Path]], files: Mapping
         found: dict[str, str] = {}
         for dataset, root in datasets:
             try:
-                found[dataset] = _data(_local(dataset, files), root)[1]
+                with ONE_QUESTION:
+                    found[dataset] = _data(_local(dataset, files), root)[1]
             except BadInput as error:
                 found[dataset] = str(error)
         state = dask_worker.state
@@ -432,7 +434,8 @@ class _Campaign:
         occupied = {ticket.place for ticket in self.tickets.values()}
         for key, ticket in list(self.tickets.items()):
             gone = not ticket.workers & self.workers.keys()
-            waits = not ticket.place and time.monotonic() - ticket.since > PATIENCE
+            # only where a run that begins at this very moment is stopped with a checkpoint, and does nothing twice
+            waits = ticket.shared and not ticket.place and time.monotonic() - ticket.since > PATIENCE
             able = self._able(ticket.job, True) | self._able(ticket.job, False)
             if gone or (waits and able - ticket.workers - occupied):
                 self.tickets.pop(key)

@@ -124,6 +124,7 @@ class Comparison:
             raise BadInput("--checkpoint-every nan: give a number of seconds of at least 0")
         if self.novel_clients >= clients:
             raise BadInput(f"{self.novel_clients} unseen clients of {clients} leave none to train on: ask for fewer")
+        results = given_path(self.results, "--results").resolve()
         return [
             Job(
                 spec=Spec(
@@ -146,7 +147,7 @@ class Comparison:
                 method=plugin.where,
                 dataset=dataset.where,
                 data_root=root,
-                results=given_path(self.results, "--results").resolve(),
+                results=results,
                 checkpoint_every=self.checkpoint_every,
                 device=device,
                 partition=plugins.partition_file(self.partition, dataset.cls),

@@ -174,7 +174,7 @@ def notes_in(folder: Path, since: float = 0.0) -> dict[str, Note]:
             if entry.name.endswith(".progress"):
                 with contextlib.suppress(OSError, ValueError):
                     if entry.stat().st_mtime >= since:
-                        notes[entry.name.removesuffix(".progress")] = json.loads(Path(entry.path).read_text())
+                        notes[entry.name.removesuffix(".progress")] = json.loads(storage.read_bytes(Path(entry.path)))
     return notes
 
 

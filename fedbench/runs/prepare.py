@@ -36,10 +36,12 @@ _loaded: dict[tuple[str, Path], tuple[Data, str]] = {}  # the samples that were 
 
 
 def _load(where: str, root: Path) -> tuple[Data, str]:
-    if (where, root) not in _loaded:
-        _loaded.clear()
-        _loaded[where, root] = mapped.load(plugins.find_dataset(where), root)
-    return _loaded[where, root]
+    found = _loaded.get((where, root))
+    if found is None:
+        found = mapped.load(plugins.find_dataset(where), root)
+        _loaded.clear()  # a worker of a cluster may be asked for its samples while it runs a job
+        _loaded[where, root] = found
+    return found
 
 
 def load_data(where: str, root: Path) -> Data:
@@ -49,7 +51,7 @@ def load_data(where: str, root: Path) -> Data:
 
 def forget_data() -> None:
     """Let the samples go that were loaded last, where they come from a file: another run maps them again."""
-    if any(plugins.find_dataset(where).cls.cached for where, _ in _loaded):
+    if any(plugins.find_dataset(where).cls.cached for where, _ in list(_loaded)):
         _loaded.clear()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedbench.errors import BadInput
 from fedbench.plugins.finding import Plugin
-from fedbench.storage import write_bytes
+from fedbench.storage import read_bytes, write_bytes
 
 
 def write_settings(path: Path, tuning: Mapping[str, object], methods: Mapping[str, Mapping[str, object]]) -> None:
@@ -52,7 +52,7 @@ NOT_TUNED = Settings({}, "", 0, 0)
 def read_settings(path: Path) -> dict[str, Settings]:
     """What a settings file says, by method. Raises BadInput for another file."""
     try:
-        content = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path.expanduser(), 2**20).decode("utf-8"))
         return {
             method: Settings(
                 {str(name): str(value) for name, value in facts["settings"].items()},

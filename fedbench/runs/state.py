@@ -55,7 +55,7 @@ def look(job: Job, index: Index | None = None) -> Found:
     Where there is no result of its own, a longer run of the same spec may answer for it. An `index` of the results
     spares reading those in full that were checked before.
     """
-    path, identity = storage.result_path(job.results, job.spec), job.spec.identity
+    path = storage.result_path(job.results, job.spec)
     found: State | None = None
     if path.is_file():
         try:
@@ -64,7 +64,7 @@ def look(job: Job, index: Index | None = None) -> Found:
             found = "damaged"
         else:
             has_models = facts.models is not None and path.with_name(facts.models).is_file()
-            if facts.identity == identity and is_current(facts, job) and (has_models or not job.keep_models):
+            if facts.identity == path.stem and is_current(facts, job) and (has_models or not job.keep_models):
                 return Found("done", path, result)
             found = "outdated"
     if not job.keep_models and (longer := longer_run(job, index)):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage import WORK, Facts, Index, files, read_failure, write_bytes
+from fedbench.storage import WORK, Facts, Index, files, read_bytes, read_failure, write_bytes
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -151,7 +151,7 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
         for each in path.parent.glob("*.plan"):  # those of processes that were killed among them
             with contextlib.suppress(OSError, ValueError, TypeError):
                 if all(
-                    (path.parent.parent / r[2] / r[1] / f"{r[0]}.json").is_file() for r in json.loads(each.read_text())
+                    (path.parent.parent / r[2] / r[1] / f"{r[0]}.json").is_file() for r in json.loads(read_bytes(each))
                 ):
                     each.unlink()
 
@@ -161,7 +161,7 @@ def planned(root: Path) -> list[Planned]:
     found: dict[str, Planned] = {}
     for path in sorted((root / WORK).glob("*.plan")):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            for identity, method, dataset, seed, visits, (device, network, _, _) in json.loads(path.read_text()):
+            for identity, method, dataset, seed, visits, (device, network, _, _) in json.loads(read_bytes(path)):
                 likeness = (device, network, dataset, method)
                 found[identity] = Planned(identity, method, dataset, int(seed), int(visits), likeness)
     return list(found.values())
@@ -173,7 +173,7 @@ def planned(root: Path) -> list[Planned]:
 def _running(folder: Path) -> Iterator[Running]:
     for path in sorted(folder.glob("*.progress")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            note = json.loads(path.read_text())
+            note = json.loads(read_bytes(path))
             if not is_held(path.with_suffix(".lock"), path.stat().st_mtime):
                 continue
             visits, total = int(note["visits"]), int(note["total"])

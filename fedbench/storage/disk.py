@@ -84,7 +84,8 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise BadInput(f"{path} is not a regular file")
-        content = file.read(largest + 1) if found.st_size <= largest else b""
+        # room is made for what is asked for: the size, which some files of the system give as 0
+        content = file.read((found.st_size or min(largest, LARGEST)) + 1) if found.st_size <= largest else b""
         if found.st_size > largest or len(content) > largest:
             raise BadInput(f"{path} has more than {largest / 2**20:g} MB, which is too much for what it is taken for")
     return content
@@ -154,7 +155,7 @@ def find_result(text: str, root: Path) -> Path:
     Raises BadInput where there is none, or more than one.
     """
     path = Path(text).expanduser()
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or path.exists():
         return path
     if not re.fullmatch(r"[0-9a-f]{4,16}", text):
         raise BadInput(f"{text!r} is neither a result file nor an identity: give a path, or 4 to 16 of its hex digits")

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage.disk import write_bytes
+from fedbench.storage.disk import read_bytes, write_bytes
 from fedbench.storage.schema import Models, Result
 from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LARGEST = 2**36  # bytes of a file of models: one that is regular ends, and this only keeps the limit out of the way
 
 
 def models_path(root: Path, spec: Spec) -> Path:
@@ -53,7 +55,7 @@ def read_models(path: Path, result: Result) -> tuple[dict[int, dict[str, Tensor]
         raise BadInput(f"{path} has no kept models: make it again with `fedbench run --keep-models`")
     file = path.with_name(result.models.file)
     try:
-        content = file.read_bytes()
+        content = read_bytes(file, LARGEST)
     except OSError as error:
         raise BadInput(f"the models of {path} cannot be read: {file}: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest() != result.models.sha256:

@@ -200,8 +200,12 @@ def ten_thousand(folder: Path) -> list[str]:
         ).jobs()[0]
         assert work(short, folder / "none", os.getpid(), wait=True).ending == "done"
         made = storage.read(storage.result_path(short.results, short.spec)).model_dump(mode="json")
-        made["history"] = [{**made["history"][-1], "visits": 50 * i} for i in range(21)]
-        made["best"]["visits"] = 1000
+        test, last = made["best"]["test"], made["history"][-1]
+        rows = [{**last, "round": 10 * i, "visits": 50 * i, "val_accuracy": 0.5} for i in range(20)]
+        made["history"] = [*rows, {**last, "round": 200, "visits": 1000, "val_accuracy": 0.75}]
+        first, best = ({**made["history"][i], "test": test} for i in (0, -1))
+        del first["seconds"], best["seconds"]
+        made |= {"earlier": [first], "best": best}
         template[job.spec.method] = made
     for job in planned[:DONE]:
         made = {**template[job.spec.method], "spec": job.spec.model_dump(mode="json")}
@@ -245,6 +249,7 @@ def plan(folder: Path) -> None:
         command = [sys.executable, "-c", PLAN, str(folder / "many"), options[1], how]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         count, importing, seconds, cpu, kilobytes = json.loads(done.splitlines()[-1])
+        assert count == DONE
         memory = kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
         row(
             f"{what}: {count} done",

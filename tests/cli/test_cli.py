@@ -281,7 +281,7 @@ def test_report_and_reproduce_from_the_command_line(run: Run, tmp_path: Path) ->
     assert run("report")[0] == 2
     status, out, err = run("reproduce", "mine.toml", "--jobs", "1")
     assert (status, err) == (0, "")
-    assert "0 of 1 runs are done" in out
+    assert "1 run, 1 at a time" in out
     assert "one seed. Preset laptop: 4 client visits a run" in " ".join(out.split())
     assert (tmp_path / "reports" / "mine" / "index.html").is_file()
     status, out, _ = run("reproduce", "mine.toml", "--no-run")

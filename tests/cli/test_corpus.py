@@ -9,10 +9,12 @@ command line, and pieces of what must be printed; status 1 is that of a run whic
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -637,7 +639,7 @@ bad("list a file without defaults", ("list", "methods", "mine.py"), "mu of Mine 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm() -> None:
+def warm() -> Iterator[None]:
     """What children need is imported before they are forked, and the embedded data set is loaded."""
     import fedbench.check.kinds
     import fedbench.check.networks
@@ -651,6 +653,10 @@ def warm() -> None:
     for name in plugins.names("method"):
         plugins.find_method(name)
     load_data("digits", data_root(None))
+    gc.collect()
+    gc.freeze()  # what is there is not looked through in every child, whose memory it would copy
+    yield
+    gc.unfreeze()
 
 
 def child(case: Case, folder: Path) -> tuple[int, str]:

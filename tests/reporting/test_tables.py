@@ -46,6 +46,12 @@ def cell_of(root: Path, *results: storage.Result) -> Cell:
     return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
+def has_latex() -> bool:
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return False
+    return subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True).returncode == 0
+
+
 GOLD = Published(mean=88.38, std=0.29, source="x", certainty="verified", origin="seen there")
 VAGUE = Published(mean=51.42, std=2.41, source="y", certainty="remembered", origin="remembered, unverified")
 TABLE = Table(
@@ -124,7 +130,7 @@ def test_wide_tables_take_the_page_or_are_split() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex: apt-get install texlive-latex-base")
+@pytest.mark.skipif(not has_latex(), reason="needs pdflatex and siunitx: apt-get install texlive-science")
 def test_latex_compiles(results: Path, tmp_path: Path) -> None:
     made = report(results, tmp_path / "out", figures=0)
     strange = [("[x] M", TABLE.rows[0][1]), ("* star", TABLE.rows[1][1]), (r"$\foo$ #%&_{}~^\\", TABLE.rows[1][1])]

@@ -64,6 +64,8 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
         if x.ticks is not None:
             axes.set_xticks(x.ticks, x.texts or [f"{tick:g}" for tick in x.ticks])
             axes.xaxis.minorticks_off()
+        if x.texts is not None:
+            axes.margins(x=0.3 / max(1, len(x.texts) - 1) if len(x.texts) < 4 else 0.05)
         axes.set_xlabel(x.label)
         axes.set_ylabel(y)
         figure.legend(loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(lines)), fontsize=7, frameon=False)

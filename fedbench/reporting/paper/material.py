@@ -119,6 +119,15 @@ class Material:
                     found.setdefault(CellName(quantity, method, column), {})[seed] = value
         return found
 
+    def places(self) -> dict[tuple[str, str], dict[int, float]]:
+        """Where columns stand on the axis of the experiment, for each seed that has results there."""
+        axis, found = self.plan.experiment.axis, dict[tuple[str, str], dict[int, float]]()
+        for (name, _), results in self.stored.items():
+            column = next(column for column in self.plan.experiment.columns if column.name == name)
+            if axis is not None and column.x is not None:
+                found.setdefault((axis, name), {}).update({each.seed: float(column.x) for each in results})
+        return found
+
     def data(self, stored: Stored) -> Data:
         """The samples that a result was made from. Raises BadInput where they are not there."""
         from fedbench import plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedbench.experiments.rules import ACCURACY, CellName
+from fedbench.experiments.schema import Column as Setting
 from fedbench.reporting.claims import interval
 from fedbench.reporting.figures import styles
 from fedbench.reporting.paper.lines import Axis, Line, draw_lines
@@ -12,42 +13,45 @@ from fedbench.storage.gap import Gap, Missing
 
 
 def part(material: Material) -> Part:
-    """A figure of accuracy along the axis, where columns have places on it, and the differences between columns."""
-    values, columns, experiment = material.values(), material.columns, material.plan.experiment
+    """A figure of accuracy along the axis (side by side where there is none), and the differences between columns."""
+    values, experiment = material.values(), material.plan.experiment
     made = Part()
-    placed = [column for column in columns if column.x is not None]
-    if experiment.axis is not None and len(placed) > 1:
-        axis = experiment.axis
-        made.places = {
-            (axis, column.name): {
-                each.seed: float(column.x or 0)
-                for m in material.methods
-                for each in material.stored.get((column.name, m), ())
-            }
-            for column in placed
-        }
+    axis, columns = experiment.axis, material.columns
+    if axis is not None:
+        columns = sorted((column for column in columns if column.x is not None), key=_place)
+    if len(columns) > 1:
+        ticks = [float(i) if axis is None else _place(column) for i, column in enumerate(columns)]
         looks = styles(material.methods)
-        ticks = sorted(float(column.x or 0) for column in placed)
         made.pictures.append(
             draw_lines(
                 "sweep",
-                f"{experiment.title}: accuracy along {axis}",
-                f"Test accuracy ({experiment.metric}) against {axis}, mean ± standard deviation over seeds.",
+                f"{experiment.title}: accuracy",
+                f"Test accuracy ({experiment.metric}){f' against {axis}' if axis else ''}, mean ± standard deviation "
+                "over seeds.",
                 [
                     Line.through(
                         material.title(method),
-                        looks[method],
-                        [(float(c.x or 0), values.get(CellName(ACCURACY, method, c.name), {})) for c in placed],
+                        looks[method] if axis else looks[method]._replace(line="none"),
+                        [
+                            (tick, values.get(CellName(ACCURACY, method, column.name), {}))
+                            for tick, column in zip(ticks, columns, strict=True)
+                        ],
                     )
                     for method in material.methods
                 ],
-                Axis(axis, ticks, logarithmic=min(ticks) > 0 and max(ticks) >= 20 * min(ticks)),
+                Axis(axis, ticks, logarithmic=min(ticks) > 0 and max(ticks) >= 20 * min(ticks))
+                if axis
+                else Axis("", ticks, [column.label for column in columns]),
                 "test accuracy (%)",
             )
         )
-    if len(columns) > 1:
+    if len(material.columns) > 1:
         made.tables.append(_differences(material, values))
     return made
+
+
+def _place(column: Setting) -> float:
+    return float(column.x or 0)
 
 
 def _differences(material: Material, values: dict[CellName, dict[int, float]]) -> Table:

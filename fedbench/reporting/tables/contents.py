@@ -221,7 +221,7 @@ def ranking(setting: SettingResults, metric: Metric, wanted: str | None = None) 
     words = spread_words(entry for entry in columns[0][1].values())
     caption = f"Test accuracy in %, {words}, at the round that validation chose."
     if reference is not None:
-        caption += f" Differences in {metric} with their simultaneous 95 % interval over seeds."
+        caption += f" Differences in {metric}, with intervals over seeds of at least 95 %, corrected by Holm."
     title = f"Ranking: {setting.label}"
     return _table(setting, "ranking", title, caption, columns, ranked_rows(setting, metric))
 

@@ -163,7 +163,9 @@ def spread_words(entries: Iterable[Entry]) -> str:
     counts = sorted({entry.n for entry in entries if entry.n})
     if len(counts) > 1:
         return f"mean ± standard deviation over n seeds, {counts[0]} to {counts[-1]} as each cell says"
-    return f"mean ± standard deviation over {counts[0]} seeds" if counts and counts[0] > 1 else "one seed"
+    if counts == [1]:
+        return "one seed"
+    return f"mean ± standard deviation over {f'{counts[0]} ' if counts else ''}seeds"
 
 
 def marks_of(table: Table) -> Mapping[str, str]:
