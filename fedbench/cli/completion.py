@@ -52,7 +52,7 @@ def datasets(incomplete: str) -> list[str]:
 
 
 def presets(incomplete: str) -> list[str]:
-    """Presets."""
+    """The names of the presets."""
     from fedbench.runs.presets import PRESETS
 
     return _matching(incomplete, PRESETS)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from fedbench.cli.console import Results, err, out
-from fedbench.errors import BadInput
+from fedbench.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:
     from fedbench.storage import Result
@@ -142,7 +142,6 @@ def clean(
     Results are never touched, nor anything of a run that is going on. A method that is a file is not known by name:
     say with --methods that it is still in use, or its checkpoints count as those of other code.
     """
-    from fedbench.errors import unknown_name
     from fedbench.runs.housekeeping import KINDS, leftovers, remove
 
     for kind in what or ():

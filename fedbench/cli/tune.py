@@ -45,7 +45,9 @@ def tune(
     clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
     partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
     network: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Visits between two looks at the validation rows.")] = 50,
+    evaluate_every: Annotated[
+        int, typer.Option(min=1, help="Visits between two evaluations on the validation rows.")
+    ] = 50,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,

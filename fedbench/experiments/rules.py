@@ -128,7 +128,7 @@ class Resolved:
 
     @property
     def cells(self) -> set[CellName]:
-        """All of them."""
+        """The cells of all pairs and series."""
         return {cell for group in (*self.pairs, *self.series) for cell in group}
 
 

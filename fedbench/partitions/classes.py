@@ -51,7 +51,7 @@ class Classes(Kind):
             raise ValueError(f"low = {self.low} must not be above high = {self.high}")
 
     def shares(self, data: Data, clients: int, seed: int) -> Floats:
-        """See the class. A client never gets the same class twice."""
+        """The shares that the class describes. A client never gets the same class twice."""
         if self.per_client > data.classes:
             raise BadInput(f"per_client = {self.per_client} is more than the {data.classes} classes of the data set")
         cuts = self.per_client * clients // data.classes + self.spare

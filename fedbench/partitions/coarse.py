@@ -53,7 +53,7 @@ class Coarse(Kind):
         return np.arange(clients) * count // clients
 
     def shares(self, data: Data, clients: int, seed: int) -> Floats:
-        """Of every class of its group an equal share for each client of the group."""
+        """Each client of a group gets an equal share of every class of the group."""
         of_client = self.client_groups(data, clients)
         mine = of_client[:, None] == self.class_groups(data)[None, :]
         shares: Floats = mine / np.maximum(1, mine.sum(axis=0, keepdims=True))

@@ -51,7 +51,7 @@ class Dirichlet(Kind):
         return f"{text},novel={self.novel},novel_alpha={self.novel_alpha}" if self.novel else text
 
     def shares(self, data: Data, clients: int, seed: int) -> Floats:
-        """See the class. Raises BadInput where all clients would be novel."""
+        """The shares that the class describes. Raises BadInput where all clients would be novel."""
         if self.novel >= clients:
             raise BadInput(f"novel = {self.novel} of {clients} clients leaves none that draws with alpha; ask for less")
         drawn = [_log_shares(self.alpha, clients - self.novel, data.classes, numpy_stream(seed, *STREAM))]

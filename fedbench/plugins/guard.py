@@ -1,7 +1,8 @@
 """Whatever a plug-in does wrong becomes one sentence: what failed, why, and at which line of its author's files.
 
-Every look at a plug-in and every call of one, from its import to the dealing of rows, happens inside `guarded`. What
-fails while a method trains is the failure of a run, whose error `trace` shows with the frames of the plug-in alone.
+Every attribute of a plug-in is read and every call of one is made, from its import to the dealing of rows, inside
+`guarded`. What fails while a method trains is the failure of a run, whose error `trace` shows with the frames of the
+plug-in alone.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Run:
         return bool(self.provenance.get("uncommitted_changes"))
 
     def scores(self, unseen: bool) -> Scores | None:
-        """Of the clients that were held out of training, or of the others."""
+        """The scores of the clients that were held out of training, or of the others."""
         return self.unseen if unseen else self.seen
 
 
@@ -341,7 +341,7 @@ class Setting(NamedTuple):
         return ", ".join([text, *self.differences(others)])
 
     def differences(self, others: Iterable[Setting]) -> list[str]:
-        """In words, what is not the same in all of `others`, beside data set, clients and visits."""
+        """What is not the same in all of `others`, beside data set, clients and visits."""
         return list(self._differences(list(others)))
 
     def _differences(self, others: Sequence[Setting]) -> Iterator[str]:

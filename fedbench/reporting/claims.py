@@ -46,7 +46,7 @@ class Interval:
     seeds: int
 
     def __str__(self) -> str:
-        """In the unit of the numbers."""
+        """The estimate in words, in the unit of the numbers."""
         if self.low is None or self.high is None:
             seeds = "one seed" if self.seeds == 1 else f"the same for {self.seeds} seeds"
             return f"{_number(self.mean)} ({seeds})"

@@ -195,6 +195,8 @@ def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) ->
 
     A longer run of the same spec answers for one that is not there.
     """
+    from fedbench.runs.state import is_current
+
     experiment = plan.experiment
     wanted = {job.spec.identity: job for job in plan.all_jobs}
     cuts: dict[str, list[int]] = {}
@@ -202,7 +204,7 @@ def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) ->
         cuts.setdefault(job.spec.family, []).append(job.spec.visits)
     everything = collect(results, also=cuts) if results.exists() else Collection((), (), ())
     stored = [run for run in everything.runs if run.spec.identity in wanted]
-    current = tuple(run for run in stored if plan.is_current(run.spec.identity, run.code, run.dataset_code, run.codes))
+    current = tuple(run for run in stored if is_current(run, wanted[run.spec.identity]))
     failures = tuple(failure for failure in everything.failures if failure.spec.identity in wanted)
     by_identity = {run.spec.identity: run for run in current}
     problems = {run.spec.identity: OUTDATED for run in stored}
@@ -315,7 +317,7 @@ def _rows(
 
 
 def _apart(made: Sequence[SettingResults]) -> list[str]:
-    """In what the columns of an experiment differ beside data set and clients, which their labels need not say."""
+    """What the columns of an experiment differ in, beside data set and clients, which their labels need not say."""
     settings = {setting.label: Setting.of(setting.runs[0].spec) for setting in made if setting.runs}
     apart = {label: setting.differences(settings.values()) for label, setting in settings.items()}
     return [f"{label}: {', '.join(words)}" for label, words in apart.items() if words]

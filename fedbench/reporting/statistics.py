@@ -47,7 +47,7 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Of one value a seed; the standard deviation has n - 1 in the denominator."""
+    """The summary of one value a seed; the standard deviation has n - 1 in the denominator."""
     n = len(values)
     return Summary(float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else None, n)
 

@@ -11,6 +11,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedbench import plugins
@@ -19,8 +20,10 @@ from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
 from fedbench.plugins.given import text_of
 from fedbench.runs.job import Job
+from fedbench.runs.prepare import load_data, make_partition, refresh, try_out
 from fedbench.runs.presets import PRESETS
 from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
+from fedbench.storage import WORK, result_path, work_path, write_bytes
 from fedbench.storage.given import given_path
 from fedbench.storage.spec import Spec, seed_list
 
@@ -102,8 +105,6 @@ class Comparison:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""
         if canonical(self.preset) not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
-        from fedbench.runs.prepare import refresh
-
         refresh()
         preset = PRESETS[canonical(self.preset)]
         found = self.found()
@@ -112,8 +113,6 @@ class Comparison:
         clients = self.clients or dataset.cls.clients
         root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
         if clients is None:
-            from fedbench.runs.prepare import load_data
-
             clients = plugins.default_clients(dataset, load_data(dataset.where, root))
         networks = plugins.parse_networks(dataset.cls.network if self.network is None else self.network, clients)
         partition = str(plugins.parse_partition(self.partition, dataset.cls))
@@ -241,8 +240,6 @@ class Comparison:
             return "cpu"
         if self.remote:
             return "cuda"
-        import torch
-
         if torch.cuda.is_available():
             return "cuda"
         if self.device == "cuda":
@@ -256,8 +253,6 @@ def check_possible(jobs: Sequence[Job]) -> None:
     Give it the jobs that are to be done. Of a setting with very many seeds the first are tried: it is the setting that
     is impossible, hardly ever the seed, and a run for which it is fails alone.
     """
-    from fedbench.runs.prepare import load_data, make_partition, try_out
-
     settings: dict[tuple[object, ...], dict[int, Job]] = {}
     for job in jobs:
         setting = (job.dataset, job.data_root, job.partition or job.spec.partition, job.spec.clients)
@@ -277,8 +272,6 @@ PROBE = 2**20  # bytes: more than a disk gives that is full, where an empty file
 
 def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
     """Raise BadInput where the results, of `jobs` in particular, could not be stored, before any of them has run."""
-    from fedbench.storage import WORK, result_path, work_path, write_bytes
-
     name = f"{'writable':_<40}"  # as long as the names of what is stored
     for folder in dict.fromkeys([results / WORK, *(result_path(results, job.spec).parent for job in jobs)]):
         try:

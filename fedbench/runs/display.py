@@ -63,7 +63,7 @@ class Clock:
         self.visits[identity] = visits
 
     def end(self, identity: str) -> None:
-        """A run has ended, in whatever way."""
+        """Show that a run has ended, in whatever way."""
         for known in (self.jobs, self.visits):
             known.pop(identity, None)
 

@@ -50,7 +50,7 @@ def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
 
 
 def remove(found: Sequence[Leftover]) -> list[Leftover]:
-    """Remove them; those that could not be removed."""
+    """Remove these files and return those that could not be removed."""
     left = []
     for each in found:
         try:

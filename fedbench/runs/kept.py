@@ -39,7 +39,7 @@ class ClientModel(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Logits [B, classes] of images [B, c, h, w]."""
         if images.dtype == torch.uint8:
             images = normalise(images, self.mean, self.std)
         return self._logits(dict(self.named_parameters()), images)

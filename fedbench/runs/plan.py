@@ -37,15 +37,6 @@ class Plan:
         found = next(each for each in self.experiment.columns if each.name == column)
         return self.experiment.visits(found, self.preset)
 
-    def is_current(self, identity: str, code: str, dataset_code: str | None, codes: Mapping[str, str]) -> bool:
-        """Whether the run `identity`, made by plug-ins of these hashes, is one of the plug-ins of now."""
-        from fedbench import plugins
-
-        job = self.by_identity[identity]
-        data = plugins.find_dataset(job.dataset).code
-        same = code == plugins.find_method(job.method).code and dataset_code in (data, None)
-        return same and codes == job.codes
-
     @property
     def all_jobs(self) -> list[Job]:
         """Every run once, one seed after the other, so that a comparison is there early."""

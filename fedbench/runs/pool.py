@@ -21,7 +21,7 @@ from fedbench.runs.devices import Devices
 from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
 from fedbench.runs.state import look
 
-WATCH_EVERY = 0.25  # seconds between two looks at the progress of the workers
+WATCH_EVERY = 0.25  # seconds after which the progress of the workers is read again
 
 
 def run(
@@ -166,7 +166,7 @@ def _watch(
 def notes_in(folder: Path, since: float = 0.0) -> dict[str, Note]:
     """The notes of progress in a `folder`, by identity; those older than `since` were left by killed runs.
 
-    One look at the folder, however many runs are planned.
+    The folder is read once, however many runs are planned.
     """
     notes: dict[str, Note] = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -39,7 +39,7 @@ class Spill(MutableMapping[int, Tree]):
 
     @property
     def file(self) -> IO[bytes]:
-        """Where the others wait."""
+        """The file that holds the other states."""
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  open as long as the run goes on

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fedbench import plugins, storage
 from fedbench.errors import BadInput
@@ -30,7 +31,18 @@ class Found:
         return (self.result or storage.read(self.path)).at(job.spec.visits)
 
 
-def is_current(result: Result | Facts, job: Job) -> bool:
+class Made(Protocol):
+    """What says by which code it was made: a result, or what is kept of one."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def dataset_code(self) -> str | None: ...
+    @property
+    def codes(self) -> Mapping[str, str]: ...
+
+
+def is_current(result: Made, job: Job) -> bool:
     """Whether `result` was made by the method, the data set and other plug-ins that `job` would use."""
     data = plugins.find_dataset(job.dataset).code
     same = result.code == plugins.find_method(job.method).code and result.dataset_code in (data, None)

@@ -42,7 +42,7 @@ class Rungs:
 
     @staticmethod
     def of(trials: int, text: str, evaluate_every: int) -> Rungs:
-        """From a number of trials and `LOW..HIGH` visits, which double from rung to rung.
+        """The rungs for a number of trials and `LOW..HIGH` visits, which double from rung to rung.
 
         Raises BadInput for visits that do not double, that are off the grid of evaluations, and for trials that cannot
         be halved so often.
@@ -94,7 +94,7 @@ class Search:
     scores: dict[int, list[float]] = field(default_factory=dict)  # of the last rung, by point
 
     def trials(self, count: int) -> list[Trial]:
-        """So many trials of the points that are left: as many seeds for each as go round, one more for the first."""
+        """`count` trials of the points that are left: as many seeds for each as go round, one more for the first."""
         each, more = divmod(count, len(self.left))
         return [
             Trial(point, FIRST_SEED + i) for place, point in enumerate(self.left) for i in range(each + (place < more))

@@ -63,7 +63,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write(root: Path, result: Result) -> Path:
-    """Store `result`; its path."""
+    """Store `result` and return its path."""
     path = result_path(root, result.spec)
     text = json.dumps(result.model_dump(mode="json"), indent=1)
     # a list of numbers on one line: a file of many clients stays readable

@@ -28,7 +28,7 @@ def load_results(path: str | Path = "results", level: Literal["runs", "clients",
 
 
 def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
-    """As `load_results`, of results that have been read."""
+    """The frame of `load_results`, made from results that have been read."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []

@@ -72,7 +72,7 @@ class TestScores(BaseModel):
 
 
 class Row(BaseModel):
-    """What was measured at one look at the validation data. A run that diverged has losses that are no numbers."""
+    """What was measured at one evaluation. A run that diverged has losses that are no numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,7 +80,7 @@ class Row(BaseModel):
     visits: Count
     steps: Count  # gradient steps on clients, all together
     gradients: Count | None = None  # gradient evaluations of all visits, in batches; None in files of format 1
-    personalize_gradients: Count | None = None  # those that made the personal models of all clients at this look
+    personalize_gradients: Count | None = None  # those that made the personal models of all clients at this evaluation
     bytes_down: Count  # messages to clients
     bytes_up: Count  # uploads from clients
     bytes_welcome: Count  # what clients were sent once, when they joined
@@ -118,7 +118,7 @@ class Best(Row):
 
 
 class Unseen(BaseModel):
-    """Clients that were held out of training: the history of their adaptation, and its best look on validation."""
+    """Clients that were held out of training: the history of their adaptation, and its best row on validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -224,7 +224,7 @@ class Result(BaseModel):
         reached = [best for best in (*self.earlier, self.best) if best.visits <= visits]
         cut = self.model_copy(
             update={
-                "spec": self.spec.model_copy(update={"visits": visits}),
+                "spec": self.spec.model_copy(update={"visits": self.history[place].visits}),
                 "best": reached[-1],
                 "earlier": reached[:-1],
                 "history": self.history[: place + 1],

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from fedbench import storage
+from fedbench.api import reproduce
 from fedbench.errors import BadInput
+from fedbench.experiments.schema import load
 from fedbench.reporting import report
 from fedbench.reporting.cells import Cell, collect, make_cell, read
+from fedbench.reporting.compose import gather
 from fedbench.reporting.figures import draw
 from fedbench.reporting.settings import by_setting
 from fedbench.reporting.tables import (
@@ -23,9 +26,21 @@ from fedbench.reporting.tables import (
     grids,
     ranking,
 )
+from fedbench.runs.plan import plan
 from fedbench.storage.gap import Gap, Missing
 
 Maker = Callable[..., storage.Result]
+
+HALVES = """
+import numpy as np
+from pydantic.dataclasses import dataclass
+from fedbench.partition import Kind
+
+@dataclass(frozen=True)
+class Halves(Kind):
+    def shares(self, data, clients, seed):
+        return np.full((clients, data.classes), 1.0 / clients)
+"""
 
 
 def put(root: Path, *results: storage.Result) -> Path:
@@ -54,6 +69,27 @@ def test_other_code_is_refused(tmp_path: Path, make: Maker) -> None:
     assert found.gap == Gap(
         Missing.REFUSED, "the runs differ in more than the seed: method's code: c0de (seed 42); beef (seed 27)"
     )
+
+
+def test_other_code_of_a_partition_or_network_is_refused(tmp_path: Path, make: Maker) -> None:
+    """Those that come from files: the spec names them, and a file may have been edited between two seeds."""
+    before, after = (make(seed=s).model_copy(update={"codes": {"mine": c}}) for s, c in ((42, "c0de"), (27, "beef")))
+    assert "code of mine: c0de (seed 42); beef (seed 27)" in str(cell_of(tmp_path, before, after).gap)
+
+
+def test_an_experiment_does_not_show_runs_of_a_partition_that_has_changed(tmp_path: Path) -> None:
+    rule, experiment = tmp_path / "halves.py", tmp_path / "mine.toml"
+    rule.write_text(HALVES)
+    experiment.write_text(
+        'title = "Mine"\npaper = "none"\ncaption = "none"\nmetric = "pooled"\nmethods = ["fedavg"]\n'
+        '[settings]\nall.local.steps = 1\n[presets.smoke]\nvisits = 2\nseeds = 1\n[[columns]]\nname = "one"\n'
+        f'label = "One"\ndataset = "digits"\nclients = 2\npartition = "{rule}"\n'
+    )
+    results, out = tmp_path / "results", tmp_path / "out"
+    reproduce(str(experiment), preset="smoke", results=results, out=out, jobs=1)
+    assert len(gather(plan(load(str(experiment)), "smoke", results=results), results).collection.runs) == 1
+    rule.write_text(HALVES.replace("1.0", "0.5"))
+    assert gather(plan(load(str(experiment)), "smoke", results=results), results).collection.runs == ()
 
 
 def test_partially_different_settings_are_refused(tmp_path: Path, make: Maker) -> None:

@@ -126,7 +126,7 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
 
 
 def line_styles(setting: SettingResults) -> dict[str, Style]:
-    """By title. Variants of one method share its colour and differ in marker and line."""
+    """The style of each method, by title. Variants of one method share its colour and differ in marker and line."""
     by_name = styles(line.name for line in setting.rows)
     dashes, markers = ("-", "--", ":", "-."), "os^DvPX<>"
     made: dict[str, Style] = {}

@@ -16,7 +16,7 @@ from fedbench.reporting.settings import MethodRow, SettingResults
 from fedbench.reporting.statistics import Metric
 
 Effort = Literal["visits", "megabytes", "seconds", "gradients"]
-FAR = 30  # an axis becomes logarithmic where the dearest method costs so many times as much as the cheapest
+FAR = 30  # an axis becomes logarithmic where one method costs so many times as much as another
 FOLDED = 0.18  # of the axis: what is left for accuracies below the range in which methods differ
 WORDS: dict[Effort, str] = {
     "visits": "client visits",
@@ -142,7 +142,7 @@ def _caption(
 
 
 def _scale(axes: Axes, lengths: Sequence[float]) -> None:
-    """From zero, logarithmic where one method costs so much more that the others would be a line at the left."""
+    """Begin at zero; be logarithmic where one method costs so much that the others would be a line at the left."""
     if max(lengths) > FAR * min(lengths):
         logarithmic(axes, min(lengths) / 10, max(lengths))
     else:

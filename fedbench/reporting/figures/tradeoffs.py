@@ -22,7 +22,7 @@ def _bars(look: Style) -> dict[str, Any]:
 
 
 def on_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Those of (cost, accuracy) that no other point beats in one and equals in the other, from cheap to dear."""
+    """The points (cost, accuracy) that no other point beats in one and equals in the other, from cheap to dear."""
 
     def beaten(title: str) -> bool:
         x, y = points[title]

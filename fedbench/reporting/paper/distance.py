@@ -21,7 +21,7 @@ AXIS = "distance"
 
 
 def nearest_distances(histogram: Tensor, unseen: int) -> list[float]:
-    """Of each of the last `unseen` clients to the nearest other one, 0 .. 1; `histogram` [N, classes] counts rows."""
+    """How far each of the last `unseen` clients is from the nearest other, 0 .. 1; `histogram` [N, classes]: rows."""
     shares = histogram.double() / histogram.sum(dim=1, keepdim=True)
     trained, joined = shares[:-unseen], shares[-unseen:]
     apart = (joined[:, None] - trained[None]).abs().sum(dim=2) / 2

@@ -33,7 +33,7 @@ class Line:
 
     @staticmethod
     def through(label: str, style: Style, cells: Sequence[tuple[float, BySeed]]) -> Line:
-        """Through the means of numbers by seed, at their places."""
+        """A line through the means of numbers by seed, at their places."""
         cells = sorted((cell for cell in cells if cell[1]), key=lambda cell: cell[0])
         numbers = [np.array(list(by_seed.values())) for _, by_seed in cells]
         several = all(len(each) > 1 for each in numbers)

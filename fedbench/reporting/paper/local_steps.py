@@ -50,7 +50,7 @@ def part(material: Material) -> Part:
 
 
 def _line(label: str, style: Style, results: Sequence[Stored], key: str, metric: str) -> Line:
-    """Through the means over seeds at every look; runs of one column are looked at at the same places."""
+    """A line through the means over seeds at every evaluation; runs of one column are evaluated at the same places."""
     histories = [each.result.history for each in results]
     length = min(map(len, histories))
     x = np.array([float(getattr(row, key)) for row in histories[0][:length]])

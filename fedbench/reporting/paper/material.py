@@ -54,7 +54,7 @@ class Stored:
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run."""
         return self.result.spec.seed
 
 
@@ -81,7 +81,7 @@ class Material:
 
     @property
     def columns(self) -> list[Setting]:
-        """Those of the preset that have results."""
+        """The columns of the preset that have results."""
         return [
             column
             for column in self.plan.experiment.chosen(self.plan.preset)
@@ -90,7 +90,7 @@ class Material:
 
     @property
     def methods(self) -> list[str]:
-        """Those that have results."""
+        """The methods that have results."""
         return [name for name in self.plan.experiment.method_names if any(name == method for _, method in self.stored)]
 
     def title(self, method: str) -> str:
@@ -98,7 +98,7 @@ class Material:
         return self.plan.titles[method]
 
     def accuracy(self, best: Best, clients: Sequence[int] | None = None) -> float:
-        """In %, in the metric of the experiment, over some places among the clients (default: all)."""
+        """The accuracy in %, in the metric of the experiment, over some places among the clients (default: all)."""
         return accuracy(best, self.plan.experiment.metric, clients)
 
     def values(self) -> dict[CellName, dict[int, float]]:
