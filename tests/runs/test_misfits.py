@@ -13,9 +13,9 @@ import pytest
 import torch
 from small_runs import a_job, cut, done, full_disk, linux, numbers, work
 
-from fedbench import storage
+from fedbench import plugins, storage
 from fedbench.errors import BadInput
-from fedbench.runs import checkpoint, job
+from fedbench.runs import checkpoint
 from fedbench.runs.comparison import check_writable
 from fedbench.training import Engine, Progress
 
@@ -157,8 +157,8 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_with_the_path(
 def test_the_title_of_a_run_is_one_printable_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a plug-in calls itself, its result can be read again."""
     a = a_job(tmp_path, methods=["fedavg"], settings={"fedavg.local.steps": "2"})
-    found = job.plugins.find_method("fedavg")
+    found = plugins.find_method("fedavg")
     titled = type("FedAvg", (found.cls,), {"title": "=Fed\nAvg" + "x" * 200})
-    monkeypatch.setattr(job.plugins, "find_method", lambda text: dataclasses.replace(found, cls=titled))
+    monkeypatch.setattr(plugins, "find_method", lambda text: dataclasses.replace(found, cls=titled))
     done(a)
     assert storage.read(storage.result_path(a.results, a.spec)).title.startswith("Fed Avgxxx")
