@@ -579,7 +579,7 @@ for arguments, pieces in (
     (("check", "fedavgg"), ("no plug-in called 'fedavgg'", "'fedavg'")),
     (("check", "nowhere.py"), ("no plug-in file nowhere.py",)),
     (("verify", "nowhere.json"), ("nowhere.json",)),
-    (("verify", "."), ("'.' is neither a result file nor an identity",)),
+    (("verify", "."), (". cannot be read",)),
     (("report", "nowhere"), ("nowhere",)),
     (("report", ""), ("empty",)),
     (("report", "--out", ""), ("--out", "empty")),
