@@ -58,7 +58,7 @@ class Scores:
         return comparison_table(self.jobs)
 
     def __str__(self) -> str:
-        return rendered(self.table)
+        return rendered(self.table) if self.jobs else "no runs"
 
     __repr__ = __str__
 

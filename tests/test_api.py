@@ -206,3 +206,8 @@ def test_python_and_the_command_line_have_the_same_arguments() -> None:
     made, shown = (inspect.signature(function).parameters for function in (reporting.report, fedbench.report))
     assert list(made) == list(shown)
     assert [each.default for each in made.values()] == [each.default for each in shown.values()]
+
+
+def test_scores_of_no_runs_are_printed() -> None:
+    """Those of a search that was stopped."""
+    assert str(fedbench.Scores([], [])) == "no runs"

@@ -151,13 +151,16 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
 
 def _kept_visits(job: Job) -> int | None:
     """The visits of the kept state that a run can go on from."""
-    spec = job.spec
-    if spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length:
+    if job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length:
         return None
-    a_round = spec.params.get("clients_per_round")
-    size = min(a_round if isinstance(a_round, int) else 1, spec.clients)
-    kept = (each for each in states(job) if passes(each[0], size, spec.evaluate_every))
-    return next((visits for visits, path in kept if _is_ours(job, path)), None)
+    return next((visits for visits, path in states(job) if _passes(job, visits) and _is_ours(job, path)), None)
+
+
+def _passes(job: Job, visits: int) -> bool:
+    """Whether a run passes through the state in which one of so many `visits` ends."""
+    a_round = job.spec.params.get("clients_per_round")
+    size = min(a_round if isinstance(a_round, int) else 1, job.spec.clients)
+    return passes(visits, size, job.spec.evaluate_every)
 
 
 def _is_ours(job: Job, path: Path) -> bool:
@@ -177,7 +180,12 @@ def _why_anew(job: Job) -> str:
         return "unseen clients join at the end of a run"
     if plugins.find_method(job.method).cls.depends_on_length:
         return "the method depends on the length of the run"
-    return "no state was kept that it passes through (--keep-state keeps them)"
+    kept = states(job)
+    if not kept:
+        return "no state was kept (--keep-state keeps them)"
+    if not any(_passes(job, visits) for visits, _ in kept):
+        return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
+    return "the states that were kept are damaged, or of other code or other versions"
 
 
 def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:

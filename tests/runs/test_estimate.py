@@ -44,6 +44,12 @@ def test_runs_are_spread_over_processes_but_not_one_run() -> None:
     assert estimate.together([], 3) == 0.0
 
 
+def test_a_state_between_two_evaluations_is_of_no_use_and_that_is_said(tmp_path: Path) -> None:
+    fedbench.api.compare(_comparison(tmp_path, 12, keep_state=True), 1)
+    (anew,) = estimate.beginnings(*split_done(_comparison(tmp_path, 20).jobs()))
+    assert "the state kept at 12 visits lies between two evaluations (every 5)" in anew
+
+
 def test_what_happens_with_more_or_fewer_visits_is_said(tmp_path: Path) -> None:
     def said(visits: int, **options: object) -> list[str]:
         return estimate.beginnings(*split_done(_comparison(tmp_path, visits, **options).jobs()))
@@ -64,7 +70,7 @@ def test_what_happens_with_more_or_fewer_visits_is_said(tmp_path: Path) -> None:
     checkpoint.write_bytes(b"torn")
     state.write_bytes(b"torn")
     (anew,) = said(30)
-    assert "beginning anew, although 15 visits are stored" in anew
+    assert "beginning anew, although 15 visits are stored: the states that were kept are damaged" in anew
     fedbench.api.compare(_comparison(tmp_path, 5, novel_clients=2, adapt_visits=1), 1)
     (unseen,) = said(10, novel_clients=2, adapt_visits=1)
     assert "unseen clients join at the end of a run" in unseen
