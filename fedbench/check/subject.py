@@ -173,6 +173,11 @@ class Subject:
         """The same run and the visits of unseen clients, with every call recorded."""
 
         def make() -> Watched:
+            disturb(1)
+            # no generator stands where a seed would put it, or a method that sets that seed would change nothing
+            random.random()
+            np.random.random()  # noqa: NPY002
+            torch.rand(1)
             engine = self.engine(wrap=lambda make: Watched(make()))
             watched: Any = engine.method
             before = clone(watched.task.images)

@@ -23,7 +23,7 @@ def code_hash(module: ModuleType) -> str:
     """
     digest = hashlib.sha256()
     for source in _sources(module.__name__, set()):
-        digest.update(repr(_meaning(ast.parse(source))).encode())
+        digest.update(repr(meaning_of(ast.parse(source))).encode())
     return digest.hexdigest()[:16]
 
 
@@ -91,14 +91,14 @@ def _is_module(name: str) -> bool:
     return spec is not None and spec.origin is not None and spec.origin.endswith(".py")
 
 
-def _meaning(node: object) -> object:
+def meaning_of(node: object) -> object:
     """A syntax tree as nested tuples without positions, docstrings and empty fields; equal in all Python versions."""
     if isinstance(node, list):
-        return tuple(_meaning(item) for item in node if not _computes_nothing(item))
+        return tuple(meaning_of(item) for item in node if not _computes_nothing(item))
     if isinstance(node, ast.Constant):
         return ("Constant", ("value", node.value))  # None and "" too
     if isinstance(node, ast.AST):
-        fields = ((name, _meaning(value)) for name, value in ast.iter_fields(node) if value not in (None, [], ""))
+        fields = ((name, meaning_of(value)) for name, value in ast.iter_fields(node) if value not in (None, [], ""))
         return (type(node).__name__, *fields)
     return node
 

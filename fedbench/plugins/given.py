@@ -25,7 +25,7 @@ import joblib
 
 from fedbench.errors import BadInput, canonical
 from fedbench.plugins.finding import GIVEN, Plugin, defined, find, names
-from fedbench.plugins.fingerprint import _meaning, code_hash
+from fedbench.plugins.fingerprint import meaning_of, code_hash
 
 _number = count(1)
 
@@ -92,7 +92,7 @@ def _parts(cls: type[Any]) -> Iterator[str]:
         elif isinstance(value, (type, FunctionType)):
             if value.__module__ == cls.__module__:
                 tree = ast.parse(inspect.cleandoc("\n" + _source(value)))
-                yield repr(_meaning(tree))
+                yield repr(meaning_of(tree))
                 known = _namespace(value)
                 used = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
                 waiting += [(each, known[each]) for each in used if each in known]

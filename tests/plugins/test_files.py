@@ -137,7 +137,7 @@ def test_the_hash_does_not_depend_on_the_folder(tmp_path: Path) -> None:
 def test_the_hash_of_a_plugin_that_imports_none_is_that_of_its_own_text(tmp_path: Path) -> None:
     """As it was before there were helpers, so that results stay current."""
     path = write(tmp_path, helper="x = 1")
-    meaning = fingerprint._meaning(ast.parse(path.read_text()))
+    meaning = fingerprint.meaning_of(ast.parse(path.read_text()))
     assert found(path).code == hashlib.sha256(repr(meaning).encode()).hexdigest()[:16]
 
 
@@ -149,7 +149,7 @@ def test_the_hashes_of_built_in_methods_are_those_of_the_reference_runs(name: st
         pytest.skip("no reference run of this method is here")
     codes = {json.loads(path.read_text())["code"] for path in stored}
     text = inspect.getsource(sys.modules[plugins.find_method(name).cls.__module__])
-    meaning = fingerprint._meaning(ast.parse(text))
+    meaning = fingerprint.meaning_of(ast.parse(text))
     assert plugins.find_method(name).code == hashlib.sha256(repr(meaning).encode()).hexdigest()[:16]
     assert plugins.find_method(name).code in codes
 

@@ -73,7 +73,7 @@ def test_relative_imports_are_those_of_siblings() -> None:
 
 @pytest.mark.parametrize(("one", "other"), [("None", "''"), ("1", "1.0"), ("''", "'a'")])
 def test_every_constant_belongs_to_the_hash(one: str, other: str) -> None:
-    meanings = [fingerprint._meaning(ast.parse(f"x = {value}")) for value in (one, other)]
+    meanings = [fingerprint.meaning_of(ast.parse(f"x = {value}")) for value in (one, other)]
     assert repr(meanings[0]) != repr(meanings[1])
 
 
