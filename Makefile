@@ -1,7 +1,7 @@
 # `make all` is what continuous integration runs. PYTHON is the interpreter of an environment with `.[test]` installed.
 PYTHON ?= python
 
-.PHONY: all lint types test fast bench build
+.PHONY: all lint types test test-first test-second fast bench build
 
 all: lint types test
 
@@ -14,8 +14,17 @@ types:
 	$(PYTHON) -m mypy methods/*.py datasets/*.py
 	$(PYTHON) -m mypy tests
 
+# two halves at a time: the suite waits for processes of its own more than it computes
 test:
-	$(PYTHON) -m pytest
+	$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-first test-second
+
+FIRST = tests/check tests/cli tests/methods tests/reporting tests/training tests/flat
+
+test-first:
+	$(PYTHON) -m pytest $(FIRST)
+
+test-second:
+	$(PYTHON) -m pytest $(addprefix --ignore=,$(FIRST))
 
 fast:
 	$(PYTHON) -m pytest -m "not slow"
