@@ -149,7 +149,7 @@ def test_a_table_reads_each_result_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_of_very_many_seeds_some_are_tried_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr("fedbench.runs.prepare.make_partition", lambda *args: made.append(args[-1]))
+    monkeypatch.setattr("fedbench.runs.comparison.make_partition", lambda *args: made.append(args[-1]))
     jobs = Comparison(methods=["fedavg", "local"], seeds=range(300), device="cpu", clients=5).jobs()
     check_possible(jobs)
     assert made == list(range(SEEDS_TRIED))
