@@ -25,7 +25,7 @@ import joblib
 
 from fedbench.errors import BadInput, canonical
 from fedbench.plugins.finding import GIVEN, Plugin, defined, find, names
-from fedbench.plugins.fingerprint import meaning_of, code_hash
+from fedbench.plugins.fingerprint import code_hash, meaning_of
 
 _number = count(1)
 
