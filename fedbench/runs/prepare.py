@@ -32,13 +32,15 @@ class Problem:
     unseen: Engine | None
 
 
-_loaded: dict[tuple[str, Path], tuple[Data, str]] = {}  # the samples that were loaded last, and their fingerprint
+# the samples that were loaded last, their fingerprint, and whether they come from a file
+_loaded: dict[tuple[str, Path], tuple[Data, str, bool]] = {}
 
 
-def _load(where: str, root: Path) -> tuple[Data, str]:
+def _load(where: str, root: Path) -> tuple[Data, str, bool]:
     found = _loaded.get((where, root))
     if found is None:
-        found = mapped.load(plugins.find_dataset(where), root)
+        plugin = plugins.find_dataset(where)
+        found = (*mapped.load(plugin, root), bool(plugin.cls.cached))
         _loaded.clear()  # a worker of a cluster may be asked for its samples while it runs a job
         _loaded[where, root] = found
     return found
@@ -51,7 +53,7 @@ def load_data(where: str, root: Path) -> Data:
 
 def forget_data() -> None:
     """Let the samples go that were loaded last, where they come from a file: another run maps them again."""
-    if any(plugins.find_dataset(where).cls.cached for where, _ in list(_loaded)):
+    if any(from_file for _, _, from_file in list(_loaded.values())):
         _loaded.clear()
 
 
@@ -84,7 +86,7 @@ def make_partition(where: str, root: Path, partition: str, clients: int, seed: i
 def refresh() -> None:
     """Read plug-in files again that were edited since they were found, and forget what was made with them."""
     if plugins.refresh():
-        forget_data()
+        _loaded.clear()
         data_fingerprint.cache_clear()
         make_partition.cache_clear()
 

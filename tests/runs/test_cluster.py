@@ -336,6 +336,22 @@ def test_data_are_found_by_their_samples(three: Cluster, here: Path) -> None:
 
 @linux
 @pytest.mark.slow
+def test_a_worker_without_the_data_is_not_used(three: Cluster, here: Path) -> None:
+    """The third worker has no file of that name: a sentence names it, and the others make the runs."""
+    three.wait_for(3)
+    (here / "lone.py").write_text(TINY.replace("tiny.npz", "lone.npz").replace("Tiny", "Lone"))
+    shutil.copy(here / "tiny.npz", here / "lone.npz")
+    jobs = hidden(planned(here / "results", dataset=str(here / "lone.py"), data_root=here, seeds=[1, 2]))
+    run = Run(jobs, three)
+    assert set(run.finish().values()) == {"done"}
+    assert sum("is not used for lone:" in text and "lone.npz" in text for text in run.said) == 1
+    with three.client() as client:
+        seen = client.run(os.getcwd)
+    assert all(seen[worker] == str(here) for worker in run.seen)
+
+
+@linux
+@pytest.mark.slow
 def test_a_stopped_and_a_killed_submitter_lose_nothing(three: Cluster, here: Path, tmp_path: Path) -> None:
     """Ctrl-C ends with status 130 and checkpoints; after SIGKILL the workers stop by themselves; both can go on."""
     three.wait_for(3)

@@ -8,7 +8,7 @@ import pytest
 
 from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.runs.comparison import check_writable
+from fedbench.runs.comparison import Comparison, check_possible, check_writable
 
 
 def test_results_that_cannot_be_written_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -29,3 +29,31 @@ def test_looking_whether_results_can_be_written_disturbs_nobody(
 
     monkeypatch.setattr("fedbench.storage.disk.write_bytes", write_bytes)
     check_writable(tmp_path)
+
+
+MADE_UP = """
+import torch
+from fedbench.dataset import Data, Dataset
+
+class MadeUp(Dataset):
+    title = "Made up"
+    source = "none"
+    network = "mlp-digits"
+    cached = False
+
+    def load(self, root):
+        labels = torch.arange(400) % 10
+        images = torch.zeros(400, 1, 8, 8, dtype=torch.uint8)
+        return Data(images=images, labels=labels, classes=10, mean=(0.5,), std=(0.5,))
+"""
+
+
+def test_a_data_set_file_that_is_gone_does_not_stop_the_next_comparison(tmp_path: Path) -> None:
+    """As in a notebook whose author removes a file that an earlier comparison used."""
+    file = tmp_path / "made_up.py"
+    file.write_text(MADE_UP)
+    check_possible(Comparison(methods=["fedavg"], dataset=str(file), seeds=[1], device="cpu").jobs())
+    file.unlink()
+    assert len(Comparison(methods=["fedavg"], seeds=[1], device="cpu").jobs()) == 1
+    with pytest.raises(BadInput, match="there is no data set file"):
+        Comparison(methods=["fedavg"], dataset=str(file), seeds=[1], device="cpu").jobs()
