@@ -261,7 +261,7 @@ class Display:
 
         text = "\n".join(line.text(100).plain for line in self._group().lines)
         if self.output is None:
-            self.output = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            self.output = display({"text/plain": text}, raw=True, display_id=True)
         else:
             self.output.update({"text/plain": text}, raw=True)
 
