@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from fedbench.cli.console import Results, err, out
+from fedbench.cli.console import Results, err, out, path
 from fedbench.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ def _table(*heads: str) -> Table:
 
 
 @commands.command()
-def status(results: Results = Path("results")) -> None:
+def status(
+    results: Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="Folder of the results.")] = Path(
+        "results"
+    ),
+) -> None:
     """What is done, running, failed and missing in a results folder, whoever runs it."""
     from fedbench.runs.display import duration, percent
     from fedbench.runs.status import status as look
@@ -35,7 +39,8 @@ def status(results: Results = Path("results")) -> None:
     table = _table("data set", "method", "runs")
     for (dataset, method), count in sorted(found.done.items()):
         table.add_row(dataset, method, str(count))
-    out.print(f"{sum(found.done.values())} runs are done in {results}", markup=False, soft_wrap=True)
+    done = sum(found.done.values())
+    out.print(f"{done} run{' is' if done == 1 else 's are'} done in {results}", markup=False, soft_wrap=True)
     if found.done:
         out.print(table)
     for run in found.running:
@@ -45,8 +50,8 @@ def status(results: Results = Path("results")) -> None:
         out.print(f"running {since}: {run.name}: {facts} ({run.where})", markup=False, soft_wrap=True)
     for failed in found.failed:
         out.print(f"failed: {failed.name}: {failed.message} ({failed.identity})", markup=False, soft_wrap=True)
-    for path in found.damaged:
-        out.print(f"damaged: {path}", markup=False, soft_wrap=True)
+    for file in found.damaged:
+        out.print(f"damaged: {file}", markup=False, soft_wrap=True)
     if found.missing:
         out.print(f"{len(found.missing)} planned runs are missing; the command that planned them goes on with them")
     if (found.running or found.missing) and found.seconds_left is not None:

@@ -294,10 +294,10 @@ def test_status_says_what_is_done_failed_and_missing(run: Run, tmp_path: Path) -
     assert run("run", "--methods", "fedavg,bad.py", *ONE[2:])[0] == 1
     status, out, _ = run("status")
     assert status == 0
-    assert "1 runs are done in results" in out
+    assert "1 run is done in results" in out
     assert re.search(r"digits +fedavg +1", out)
     assert "failed: bad, digits, seed 42: " in out
-    assert run("status", "--results", "nowhere")[0] == 2
+    assert run("status", "nowhere")[0] == 2
     (error,) = (tmp_path / "results" / ".work").glob("*.error")
     assert "no luck" in run("show", error.stem)[1]
 
