@@ -1,7 +1,7 @@
 # `make all` is what continuous integration runs. PYTHON is the interpreter of an environment with `.[test]` installed.
 PYTHON ?= python
 
-.PHONY: all lint types test test-first test-second test-cluster fast bench build
+.PHONY: all lint types test test-first test-second fast bench build
 
 all: lint types test
 
@@ -14,21 +14,18 @@ types:
 	$(PYTHON) -m mypy methods/*.py datasets/*.py
 	$(PYTHON) -m mypy tests
 
-# three parts at a time: much of the suite waits for processes of its own, and those of a cluster wait most
+# two halves at a time: much of the suite waits for processes of its own. The tests of clusters, which take minutes, are
+# among them where the extra `cluster` is installed
 test:
-	$(MAKE) --no-print-directory --output-sync=target --jobs=3 test-first test-second test-cluster
+	$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-first test-second
 
 FIRST = tests/check tests/cli tests/methods tests/reporting tests/training tests/flat
-CLUSTER = tests/runs/test_cluster.py
 
 test-first:
 	$(PYTHON) -m pytest $(FIRST)
 
 test-second:
-	$(PYTHON) -m pytest $(addprefix --ignore=,$(FIRST) $(CLUSTER))
-
-test-cluster:
-	$(PYTHON) -m pytest $(CLUSTER)
+	$(PYTHON) -m pytest $(addprefix --ignore=,$(FIRST))
 
 fast:
 	$(PYTHON) -m pytest -m "not slow"
