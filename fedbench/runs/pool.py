@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 
 from fedbench import storage
 from fedbench.runs.devices import Devices
-from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, work
+from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, tidy, work
 from fedbench.runs.state import look
 
 WATCH_EVERY = 0.25  # seconds after which the progress of the workers is read again
@@ -187,4 +187,15 @@ def split_done(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         (done if look(job, indices[job.results]).state == "done" else todo).append(job)
     for index in indices.values():
         index.save()
+    for job in _left_behind(done):
+        tidy(job)
     return done, todo
+
+
+def _left_behind(done: Sequence[Job]) -> list[Job]:
+    """Those of finished jobs whose process was killed between the result and the removal of what it needed."""
+    work_files: set[str] = set()
+    for root in {job.results for job in done}:
+        with contextlib.suppress(OSError):
+            work_files.update(os.listdir(root / storage.WORK))  # noqa: PTH208  one look for ten thousand jobs
+    return [job for job in done if f"{job.spec.identity}.checkpoint" in work_files]
