@@ -1,9 +1,11 @@
 """What all tests share: one torch thread, and the tasks that methods are tested on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from small_experiment import MINE
 from tiny import make_task
 
 from fedbench.task import Task
@@ -29,3 +31,11 @@ def task(request: pytest.FixtureRequest) -> Task:
 def plain_task(request: pytest.FixtureRequest) -> Task:
     """A tiny problem that autograd differentiates."""
     return make_task(request.param, plain=True)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """An experiment file of two methods on the digits."""
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE)
+    return path

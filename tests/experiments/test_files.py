@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_experiment import MINE
 
 from fedbench import storage
 from fedbench.api import reproduce
@@ -18,54 +19,6 @@ from fedbench.experiments.template import new_experiment
 from fedbench.reporting import tables as forms
 from fedbench.runs.plan import plan, plugin_mistakes, status
 from fedbench.storage.gap import Missing
-
-MINE = """\
-title = "Mine"
-paper = "none"
-caption = "Two methods on the digits."
-metric = "pooled"
-tables = ["grid", "measures", "differences", "communication"]
-figures = ["front"]
-target = 60.0
-methods = ["fedavg", "local"]
-
-[presets.smoke]
-visits = 20
-seeds = 2
-evaluate_every = 10
-
-[[columns]]
-name = "digits-10"
-label = "Digits, 10 clients"
-dataset = "digits"
-clients = 10
-
-[[columns]]
-name = "digits-5"
-label = "Digits, 5 clients"
-dataset = "digits"
-clients = 5
-not_applicable = { local = "only to see a gap" }
-
-[settings]
-"fedavg.local.lr" = 0.01
-
-[sources.memory]
-text = "remembered, unverified"
-certainty = "remembered"
-
-[published.digits-10]
-fedavg = { mean = 50.0, std = 1.0, source = "memory" }
-local = { absent = "not recalled" }
-"""
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.toml"
-    path.write_text(MINE)
-    return path
-
 
 # ---------------------------------------------------------------- the files of the package
 
