@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_results import Maker
 
 from fedbench import storage
 from fedbench.storage.spec import Spec, seed_list
@@ -15,8 +16,6 @@ from fedbench.storage.spec import Spec, seed_list
 TITLES = {"fedavg": "FedAvg", "pfedhn": "pFedHN", "local": "Local", "fedper": "FedPer", "pfedme": "pFedMe"}
 VISITS, EVERY = 1000, 50
 SKILL = {"fedavg": 0.5, "pfedhn": 0.88, "local": 0.7, "fedper": 0.85, "pfedme": 0.84}
-
-Maker = Callable[..., storage.Result]
 
 
 def scores(rng: np.random.Generator, clients: int, skill: float) -> dict[str, Any]:

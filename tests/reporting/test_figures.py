@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small_results import Maker, put
 
 from fedbench import storage
 from fedbench.reporting import report
-from fedbench.reporting.cells import Cell, collect, make_cell, read
+from fedbench.reporting.cells import collect, read
 from fedbench.reporting.figures import LOOK, canvas, draw, styles
 from fedbench.reporting.figures.canvas import contrast, short_name
 from fedbench.reporting.figures.curves import curve, fold_place
@@ -22,18 +23,6 @@ from fedbench.reporting.figures.labels import spread
 from fedbench.reporting.figures.ranks import ranks
 from fedbench.reporting.figures.tradeoffs import on_front
 from fedbench.reporting.settings import by_setting
-
-Maker = Callable[..., storage.Result]
-
-
-def put(root: Path, *results: storage.Result) -> Path:
-    for result in results:
-        storage.write(root, result)
-    return root
-
-
-def cell_of(root: Path, *results: storage.Result) -> Cell:
-    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 def test_styles_are_fixed_and_never_shared() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_results import Maker, cell_of, put
 
 from fedbench import storage
 from fedbench.api import reproduce
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import load
 from fedbench.reporting import report
-from fedbench.reporting.cells import Cell, collect, make_cell, read
+from fedbench.reporting.cells import collect
 from fedbench.reporting.compose import gather
 from fedbench.reporting.figures import draw
 from fedbench.reporting.settings import by_setting
@@ -29,8 +30,6 @@ from fedbench.reporting.tables import (
 from fedbench.runs.plan import plan
 from fedbench.storage.gap import Gap, Missing
 
-Maker = Callable[..., storage.Result]
-
 HALVES = """
 import numpy as np
 from pydantic.dataclasses import dataclass
@@ -41,16 +40,6 @@ class Halves(Kind):
     def shares(self, data, clients, seed):
         return np.full((clients, data.classes), 1.0 / clients)
 """
-
-
-def put(root: Path, *results: storage.Result) -> Path:
-    for result in results:
-        storage.write(root, result)
-    return root
-
-
-def cell_of(root: Path, *results: storage.Result) -> Cell:
-    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 def test_mixed_versions_are_refused(tmp_path: Path, make: Maker) -> None:

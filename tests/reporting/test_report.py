@@ -10,30 +10,18 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from small_results import Maker, put
 
 from fedbench import storage
 from fedbench.reporting import figures as figures_package
 from fedbench.reporting import report
 from fedbench.reporting import tables as forms
-from fedbench.reporting.cells import Cell, make_cell, read
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.tables import (
     Column,
     Entry,
     Table,
 )
-
-Maker = Callable[..., storage.Result]
-
-
-def put(root: Path, *results: storage.Result) -> Path:
-    for result in results:
-        storage.write(root, result)
-    return root
-
-
-def cell_of(root: Path, *results: storage.Result) -> Cell:
-    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 def test_importing_the_rooms_modules_gives_modules() -> None:

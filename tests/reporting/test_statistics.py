@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_results import Maker, cell_of
 
 from fedbench import storage
-from fedbench.reporting.cells import Cell, make_cell, read
 from fedbench.reporting.statistics import (
     LEVEL,
     Difference,
@@ -31,12 +30,6 @@ from fedbench.reporting.statistics import (
     summary,
 )
 from fedbench.storage.gap import Gap
-
-Maker = Callable[..., storage.Result]
-
-
-def cell_of(root: Path, *results: storage.Result) -> Cell:
-    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 def pairs_of(*seeds: list[float]) -> Pairs:

@@ -7,18 +7,18 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_results import Maker, put
 
 from fedbench import storage
 from fedbench.experiments.schema import Published
 from fedbench.reporting import report
 from fedbench.reporting import tables as forms
-from fedbench.reporting.cells import Cell, collect, make_cell, read
+from fedbench.reporting.cells import collect, read
 from fedbench.reporting.settings import by_setting
 from fedbench.reporting.tables import (
     Column,
@@ -32,18 +32,6 @@ from fedbench.reporting.tables import (
     targets,
 )
 from fedbench.storage.gap import Gap, Missing
-
-Maker = Callable[..., storage.Result]
-
-
-def put(root: Path, *results: storage.Result) -> Path:
-    for result in results:
-        storage.write(root, result)
-    return root
-
-
-def cell_of(root: Path, *results: storage.Result) -> Cell:
-    return make_cell([read(storage.write(root, result)) for result in results], len(results))
 
 
 def has_latex() -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from small_results import ROW, TEST
 
 from fedbench import storage
 from fedbench.errors import BadInput
@@ -51,19 +52,6 @@ SPEC = Spec(
     visits=4,
     evaluate_every=2,
 )
-ROW: dict[str, Any] = {
-    "round": 1,
-    "visits": 4,
-    "steps": 4,
-    "bytes_down": 8,
-    "bytes_up": 8,
-    "bytes_welcome": 0,
-    "train_loss": 1.0,
-    "val_loss": 1.0,
-    "val_accuracy": 0.5,
-    "val_client_mean": 0.5,
-}
-TEST = {"correct": [1, 2], "total": [2, 3], "loss": [0.5, 0.5]}
 DEEP = 100_000
 
 
