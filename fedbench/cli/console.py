@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbench.cli import completion
 from fedbench.errors import BadInput
 from fedbench.runs.console import new_console
 
@@ -32,6 +33,27 @@ DataRoot = Annotated[
     ),
 ]
 Results = Annotated[Path, typer.Option(parser=path, metavar="PATH", help="Folder of the results.")]
+Methods = Annotated[
+    str,
+    typer.Option(
+        help="Names and files, with commas between them; `all` is every method in `fedbench list methods`.",
+        autocompletion=completion.methods,
+    ),
+]
+Dataset = Annotated[
+    str, typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets)
+]
+Clients = Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")]
+Partition = Annotated[
+    str | None,
+    typer.Option(
+        help="Who holds what: classes, coarse, dirichlet, group, iid, with settings: classes:per_client=2,spare=0."
+    ),
+]
+Network = Annotated[
+    str | None, typer.Option(help="The clients' network: lenet, lenet-8, mlp-digits, ... Default: the data set's.")
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JobsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at a time on each GPU.")]
 Scheduler = Annotated[

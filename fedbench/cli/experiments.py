@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedbench.cli import completion
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Results, Scheduler, out, path
+from fedbench.cli.console import DataRoot, Device, Jobs, JobsPerGpu, Results, Scheduler, out, path
 from fedbench.cli.plugins import list_app, new_app
 from fedbench.cli.report import show_report
 from fedbench.errors import canonical
@@ -28,7 +28,7 @@ def reproduce(
     preset: Annotated[
         str, typer.Option(help="How long: smoke, laptop or paper.", autocompletion=completion.presets)
     ] = "laptop",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,
     device: Device = "auto",

@@ -7,17 +7,16 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli import completion
-from fedbench.cli.console import DataRoot, out, path
+from fedbench.cli.console import Clients, DataRoot, Dataset, Partition, out, path
 
 commands = typer.Typer()
 
 
 @commands.command()
 def partition(
-    dataset: Annotated[str, typer.Option(help="A name or a file.", autocompletion=completion.datasets)] = "digits",
-    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
-    partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
+    dataset: Dataset = "digits",
+    clients: Clients = None,
+    partition: Partition = None,
     seed: Annotated[int, typer.Option(min=0)] = 42,
     data_root: DataRoot = None,
     picture: Annotated[

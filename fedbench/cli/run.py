@@ -9,7 +9,21 @@ import typer
 
 from fedbench.cli import completion
 from fedbench.cli.config import read_config, written
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
+from fedbench.cli.console import (
+    Clients,
+    DataRoot,
+    Dataset,
+    Device,
+    Jobs,
+    JobsPerGpu,
+    Methods,
+    Network,
+    Partition,
+    Scheduler,
+    err,
+    out,
+    path,
+)
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import fitting
 
@@ -27,28 +41,11 @@ WANTED = ("method", "client mean", "unseen", "seeds")  # what a narrow terminal 
     "fedbench run --dataset cifar10 --clients 50 --seeds 42,27 --set pfedhn.hypernetwork.lr=0.02 --dry-run"
 )
 def run(
-    methods: Annotated[
-        str,
-        typer.Option(
-            help="Names and files, with commas between them; `all` is every method in `fedbench list methods`.",
-            autocompletion=completion.methods,
-        ),
-    ] = "all",
-    dataset: Annotated[
-        str,
-        typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets),
-    ] = "digits",
-    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
-    partition: Annotated[
-        str | None,
-        typer.Option(
-            help="Who holds what: classes, coarse, dirichlet, group, iid, with settings: classes:per_client=2,spare=0."
-        ),
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(help="The clients' network: lenet, lenet-8, mlp-digits, ... Default: the data set's."),
-    ] = None,
+    methods: Methods = "all",
+    dataset: Dataset = "digits",
+    clients: Clients = None,
+    partition: Partition = None,
+    network: Network = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -93,9 +90,7 @@ def run(
     adapt_visits: Annotated[
         int | None, typer.Option(min=0, help="Visits to each client that was held out. Default: 20.")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. Default: one a core, at most one a run.")
-    ] = None,
+    jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,
     device: Device = "auto",

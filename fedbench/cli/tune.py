@@ -7,8 +7,21 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli import completion
-from fedbench.cli.console import DataRoot, Device, JobsPerGpu, Scheduler, err, out, path
+from fedbench.cli.console import (
+    Clients,
+    DataRoot,
+    Dataset,
+    Device,
+    Jobs,
+    JobsPerGpu,
+    Methods,
+    Network,
+    Partition,
+    Scheduler,
+    err,
+    out,
+    path,
+)
 from fedbench.cli.run import assignments
 
 commands = typer.Typer()
@@ -21,12 +34,8 @@ commands = typer.Typer()
     "fedbench run --methods fedavg --settings tuned.toml"
 )
 def tune(
-    methods: Annotated[
-        str, typer.Option(help="Names and files, with commas, or `all`.", autocompletion=completion.methods)
-    ] = "all",
-    dataset: Annotated[
-        str, typer.Option(help="A name (see `fedbench list datasets`) or a file.", autocompletion=completion.datasets)
-    ] = "digits",
+    methods: Methods = "all",
+    dataset: Dataset = "digits",
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Trials of each method on the first rung.")] = 16,
     visits: Annotated[
         str, typer.Option(help="LOW..HIGH: all trials get LOW visits, the better half twice as many, and so on.")
@@ -42,13 +51,13 @@ def tune(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="A hyperparameter that stays fixed.")
     ] = None,
-    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients. Default: the data set's.")] = None,
-    partition: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
-    network: Annotated[str | None, typer.Option(help="As in `fedbench run`.")] = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    network: Network = None,
     evaluate_every: Annotated[
         int, typer.Option(min=1, help="Visits between two evaluations on the validation rows.")
     ] = 50,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: one a core.")] = None,
+    jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
     scheduler: Scheduler = None,
     device: Device = "auto",
