@@ -310,7 +310,6 @@ def tune(
     """
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display
-    from fedbench.runs.job import Note
     from fedbench.runs.tuning import Rungs, Tuning
 
     console = console or new_console()
@@ -330,29 +329,16 @@ def tune(
     check_writable(comparison.results)
     rungs = Rungs.of(trials, visits, evaluate_every)
     workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
-    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {}, workers=workers, say=_warn(console))
-    check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()[:1]])
-    shown: list[Display] = []
+    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {})
+    check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()])
 
-    def rung(place: int, todo: Sequence[Job]) -> None:
-        for display in shown:
-            display.__exit__(None, None, None)
-        size = f"{rungs.trials[place]} trials a method, {rungs.visits[place]} visits"
-        console.print(f"rung {place + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
-        shown[:] = [Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler))]
-        shown[0].__enter__()
+    def make(rung: int, todo: Sequence[Job]) -> Sequence[Outcome]:
+        size = f"{rungs.trials[rung]} trials a method, {rungs.visits[rung]} visits"
+        console.print(f"rung {rung + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
+        with Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler)) as display:
+            return workers.run(todo, display.progress, display.outcome, _warn(console)) if todo else []
 
-    def progress(notes: dict[str, Note]) -> None:
-        shown[0].progress(notes)
-
-    def outcome(ended: Outcome) -> None:
-        shown[0].outcome(ended)
-
-    try:
-        found = searched.run(rung, progress, outcome)
-    finally:
-        for display in shown:
-            display.__exit__(None, None, None)
+    found = searched.run(make)
     if found is None:
         raise Stopped(Scores([], []))
     try:

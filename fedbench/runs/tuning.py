@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,10 +24,9 @@ from fedbench.plugins.finding import Plugin
 from fedbench.plugins.settings import hyperparameters
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.job import Job, Note, Outcome
+from fedbench.runs.job import Job, Outcome
 from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
-from fedbench.runs.workers import Workers
 
 FIRST_SEED = 1001  # and those behind it: comparisons take 42, 27, 13, 0, 1, 2, ...
 
@@ -129,19 +127,12 @@ class Tuning:
     comparison: Comparison  # of the methods; its seeds and visits are not used
     rungs: Rungs
     search: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> values or range
-    workers: Workers = Workers(jobs=1)  # noqa: RUF009  frozen
-    say: Callable[[str], None] = lambda text: None
 
-    def run(
-        self,
-        on_rung: Callable[[int, Sequence[Job]], Any],
-        on_progress: Callable[[dict[str, Note]], None],
-        on_outcome: Callable[[Outcome], None],
-    ) -> list[Tuned] | None:
+    def run(self, make: Callable[[int, Sequence[Job]], Sequence[Outcome]]) -> list[Tuned] | None:
         """Search; what is stored is not run again. None where it was stopped.
 
-        `on_rung` is told of each rung and the runs that it lacks; the others are as in `pool.run`. Raises BadInput
-        for a search that cannot be, and where all trials of a method failed.
+        `make` is given each rung and the runs that it lacks, and makes them. Raises BadInput for a search that cannot
+        be, and where all trials of a method failed.
         """
         searches = self.searches()
         failed: dict[str, int] = dict.fromkeys((s.plugin.name for s in searches), 0)
@@ -150,9 +141,7 @@ class Tuning:
                 (search, trial, self.job(search, trial, rung)) for search in searches for trial in search.trials(count)
             ]
             todo = [job for _, _, job in planned if look(job).state != "done"]
-            on_rung(rung, todo)
-            outcomes = self.workers.run(todo, on_progress, on_outcome, self.say)
-            if any(outcome.ending == "stopped" for outcome in outcomes):
+            if any(outcome.ending == "stopped" for outcome in make(rung, todo)):
                 return None
             for search in searches:
                 search.scores = {}

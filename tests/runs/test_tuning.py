@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.job import Job, Outcome
 from fedbench.runs.settings_file import read_settings
 from fedbench.runs.tuning import (
     FIRST_SEED,
@@ -29,7 +31,7 @@ from fedbench.storage import SEEDS, seed_list
 METHODS = ("fedavg", "per-fedavg", "lg-fedavg")
 
 
-def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes: int = 1, **changes: Any) -> Tuning:
+def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", **changes: Any) -> Tuning:
     comparison = Comparison(
         methods=METHODS,
         seeds=[42],
@@ -43,12 +45,12 @@ def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", processes:
         comparison=comparison,
         rungs=Rungs.of(trials, visits, 5),
         search=changes.get("search", {}),
-        workers=Workers(jobs=processes),
     )
 
 
-def found(search: Tuning) -> list[Tuned]:
-    result = search.run(lambda rung, jobs: None, lambda notes: None, lambda outcome: None)
+def found(search: Tuning, processes: int = 1) -> list[Tuned]:
+    workers = Workers(jobs=processes)
+    result = search.run(lambda rung, jobs: workers.run(jobs, lambda notes: None, lambda outcome: None))
     assert result is not None
     return result
 
@@ -147,15 +149,19 @@ def test_trials_are_kept_apart_and_leave_no_states(straight: tuple[Path, list[Tu
 
 def test_what_is_done_is_not_run_again(straight: tuple[Path, list[Tuned]]) -> None:
     results, outcomes = straight
-    lacking: list[Any] = []
-    again = tuning(results).run(lambda rung, jobs: lacking.extend(jobs), lambda notes: None, lambda outcome: None)
-    assert again == outcomes
+    lacking: list[Job] = []
+
+    def none(rung: int, jobs: Sequence[Job]) -> list[Outcome]:
+        lacking.extend(jobs)
+        return []
+
+    assert tuning(results).run(none) == outcomes
     assert lacking == []
 
 
 @pytest.mark.slow
 def test_two_jobs_choose_as_one(straight: tuple[Path, list[Tuned]], tmp_path: Path) -> None:
-    assert found(tuning(tmp_path, processes=2)) == straight[1]
+    assert found(tuning(tmp_path), processes=2) == straight[1]
 
 
 @pytest.mark.slow
