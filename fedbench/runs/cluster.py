@@ -8,6 +8,7 @@ and sends its result here, where it is written. Nothing here is imported without
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import importlib
@@ -140,7 +141,6 @@ def _data(dataset: str, given: Path) -> tuple[Path, str]:
 
 async def facts(token: str, datasets: Sequence[tuple[str, Path]], files: Mapping[str, str], dask_worker: Any) -> Any:
     """What must be known of a worker before it gets a job, as plain data."""
-    import asyncio
 
     def ask() -> dict[str, Any]:
         found: dict[str, str] = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.storage import Facts, Index, files
 from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
 
@@ -221,7 +222,6 @@ def status(
     """The number of runs of an experiment and of those done; the others are estimated from stored runs like them."""
     from fedbench.runs import pool
     from fedbench.runs.status import Speeds
-    from fedbench.storage import Facts, Index, files
 
     experiment = load(name, plugin_mistakes)
     jobs = plan(experiment, preset, data_root=data_root, results=results, check_data=False).all_jobs

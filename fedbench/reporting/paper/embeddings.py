@@ -19,6 +19,7 @@ from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
 from fedbench.reporting.tables import Column, Table
+from fedbench.storage import read_models
 
 PERMUTATIONS = 1000
 PERPLEXITY = 30.0  # of t-SNE, at most; that of the paper is not known
@@ -82,8 +83,6 @@ def groups_of(stored: Stored, material: Material) -> tuple[Ints, list[str]]:
 
 def part(material: Material) -> Part:
     """For each column and method a picture of the first seed; for each column a table over all seeds."""
-    from fedbench.storage import read_models
-
     made, problems = Part(), []
     count = material.plan.experiment.length(material.plan.preset).seeds
     for column in material.columns:

@@ -20,6 +20,7 @@ from fedbench.experiments.rules import CellName
 from fedbench.reporting.cells import Floats
 from fedbench.reporting.paper.material import Material, Part, entry
 from fedbench.reporting.tables import Column, Entry, Table
+from fedbench.storage.spec import seed_list
 
 CLIENTS, SAMPLES, COORDINATES = 30, 24, 10
 TURNS = 2000  # at most; a turn that changes the loss by less than CLOSE, relatively, is the last
@@ -98,7 +99,6 @@ def part(material: Material) -> Part:
     from matplotlib.ticker import MaxNLocator
 
     from fedbench.reporting.figures import LOOK, new_figure, save_picture
-    from fedbench.storage.spec import seed_list
 
     count = material.plan.experiment.length(material.plan.preset).seeds
     ranks = range(1, COORDINATES + 1)
