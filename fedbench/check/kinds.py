@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fedbench import plugins
-from fedbench.check import CheckResult
-from fedbench.check import each_check as each_check_of_method
+from fedbench.check import datasets, methods, networks, partitions
 from fedbench.check.kit import Kit
+from fedbench.check.sentence import CheckResult
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, unknown_name
 from fedbench.plugins import Plugin, finding
@@ -49,24 +49,18 @@ def kinds_of(text: str) -> list[str]:
 def each_check(kind: str, plugin: Plugin, data_root: Path | None = None) -> Iterator[CheckResult]:
     """All checks of a plug-in of one kind, one after the other; a data set's file is looked for in `data_root`."""
     if kind == "method":
-        yield from each_check_of_method(plugin)
+        yield from methods.each_check(plugin)
         return
     kit, bench = _bench(kind, plugin, data_root)
     yield from kit.each(bench)
 
 
 def _bench(kind: str, plugin: Plugin, root: Path | None = None) -> tuple[Kit[Any], Any]:
-    """The checks of a kind, and what they are called with; each module is imported only where it is needed."""
+    """The checks of a kind, and what they are called with."""
     if kind == "dataset":
-        from fedbench.check import datasets
-
         return datasets.KIT, datasets.Bench(plugin, data_root(root))
     if kind == "partition":
-        from fedbench.check import partitions
-
         return partitions.KIT, partitions.Bench(plugin)
-    from fedbench.check import networks
-
     return networks.KIT, networks.Bench(plugin)
 
 

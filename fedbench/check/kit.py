@@ -9,8 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 
 from fedbench import plugins
-from fedbench.check import CheckResult
-from fedbench.check.sentence import Broken
+from fedbench.check.sentence import Broken, CheckResult
 from fedbench.errors import BadInput
 
 Subject = TypeVar("Subject")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from fedbench.check.subject import Subject
@@ -12,6 +13,23 @@ EXACT = 1e-12  # what float64 may differ by where the order of additions differs
 MESSAGES = "messages are stacked tensors"
 PURE = "inputs are never modified"
 SAME = "same seed same bits"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check went. `declared` is a known deviation, which failed as it must."""
+
+    sentence: str
+    status: Literal["holds", "fails", "declared"]
+    expected: str
+    seen: str
+    place: str = ""  # file and line of the plug-in, where a failure is known to come from there
+    follows: str = ""  # the sentence that failed before, and for the same reason as far as the kit can tell
+    error: str = ""  # the kind of error that was raised, if it was one
+
+    def __str__(self) -> str:
+        where = f" ({self.place})" if self.place else ""
+        return f"{self.status:<8}  {self.sentence}. Expected: {self.expected}. Seen: {self.seen}{where}"
 
 
 class Broken(Exception):
