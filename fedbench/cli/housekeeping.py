@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,7 +143,7 @@ def clean(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove errors of runs, and checkpoints and kept states of code that is no more; says first what and how much.
+    """Remove errors of runs, kept states, and checkpoints of code that is no more; says first what and how much.
 
     Results are never touched, nor anything of a run that is going on. A method that is a file is not known by name:
     say with --methods that it is still in use, or its checkpoints count as those of other code.
@@ -161,7 +162,7 @@ def clean(
         mine = [each for each in found if each.kind == kind]
         if mine:
             megabytes = sum(each.size for each in mine) / 1e6
-            out.print(f"{kind}: {len(mine)} files, {megabytes:,.3g} MB")
+            out.print(f"{kind}: {_files(mine)}, {megabytes:,.3g} MB")
             for each in mine[:10]:
                 out.print(f"  {each.path.name}: {each.why}", markup=False, soft_wrap=True)
             if len(mine) > 10:
@@ -172,6 +173,10 @@ def clean(
     left = remove(found)
     for each in left:
         err.print(f"{each.path} could not be removed", markup=False, soft_wrap=True)
-    out.print(f"{len(found) - len(left)} files were removed")
+    out.print(f"removed: {_files(found[: len(found) - len(left)])}")
     if left:
         raise typer.Exit(1)
+
+
+def _files(found: Sequence[object]) -> str:
+    return f"{len(found)} file{'' if len(found) == 1 else 's'}"

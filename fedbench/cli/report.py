@@ -86,7 +86,7 @@ def show_report(made: Report) -> None:
     for text in made.uncut[:3]:
         err.print(f"note: {text}", markup=False, soft_wrap=True)
     if len(made.uncut) > 3:
-        err.print(f"note: {len(made.uncut) - 3} more results cannot be cut; the report names them")
+        err.print(f"note: {len(made.uncut) - 3} more cannot be cut; the report names all of them")
     out.print(f"report: {made.page}", markup=False, soft_wrap=True)
     if made.stopped:
         err.print("stopped; the same command goes on from here")

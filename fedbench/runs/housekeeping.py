@@ -1,4 +1,4 @@
-"""What may go from a results folder: errors of runs, checkpoints and kept states of code that is no more, rubbish."""
+"""What may go from a results folder: errors of runs, kept states, checkpoints of code that is no more, rubbish."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Leftover:
 def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
     """What may be removed from `results`; nothing of a run that is going on.
 
-    A checkpoint and a kept state are of use as long as their method's code is that of a method which has a name, or of
-    one of the files `methods`. Raises BadInput where there is no such folder.
+    Every kept state may go, for a longer run begins anew without it. A checkpoint is of use as long as its method's
+    code is that of a method which has a name, or of one of the files `methods`. Raises BadInput where there is no such
+    folder.
     """
     if not results.is_dir():
         raise BadInput(f"there is no folder {results}: nothing to clean")
@@ -78,9 +79,11 @@ def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
             return "rubbish", "not the record of a failed run"
         spec = failure.spec
         return "errors", f"{spec.method}, {spec.dataset}, seed {spec.seed}: {failure.message}"
-    if path.suffix in (".checkpoint", ".state"):
+    if path.suffix == ".state":
+        return "states", _useless(path, codes) or "kept for a longer run, which would begin anew without it"
+    if path.suffix == ".checkpoint":
         why = _useless(path, codes)
-        return None if why is None else ("checkpoints" if path.suffix == ".checkpoint" else "states", why)
+        return None if why is None else ("checkpoints", why)
     if path.suffix == ".progress" or path.name.startswith("stop-"):
         return "rubbish", "left by a process that was killed"
     return ("rubbish", "half-written") if path.name.endswith(".partial") else None

@@ -197,7 +197,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
             unseen = adapt(progress.best_server, problem.unseen, problem.engine.rounds, adapting)
             if unseen is None:
                 return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
-    if job.keep_state:
+    if job.keep_state and not method.cls.depends_on_length:  # else no longer run could go on from it
         try:
             checkpoint.save(state_path(job, spec.visits), progress, belongs_to)
         except OSError as error:

@@ -323,24 +323,27 @@ def cluttered(run: Run, tmp_path: Path) -> Path:
 def test_clean_removes_what_is_of_no_use_and_says_so_first(
     run: Run, cluttered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkpoint and the state of the file old.py count as those of other code, unless it is named."""
+    """States may all go. The checkpoint of the file old.py counts as one of other code, unless it is named."""
     results = sorted((tmp_path / "results").glob("*/*/*.json"))
     before = sorted(cluttered.iterdir())
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     status, out, err = run("clean", "--methods", "old.py", "errors")
     assert (status, "nothing was removed" in err) == (1, True)
     assert sorted(cluttered.iterdir()) == before
-    assert "errors: 1 files" in out
+    assert "errors: 1 file," in out
     status, out, _ = run("clean", "--methods", "./old.py", "--yes")
     assert status == 0
-    assert "checkpoints: 1 files" in out
+    assert "checkpoints: 1 file," in out
     assert "damaged" in out
-    assert "states" not in out
-    assert len(list(cluttered.glob("*.state"))) == len(list(cluttered.glob("*.checkpoint"))) == 2
+    assert "states: 2 files," in out
+    assert "kept for a longer run, which would begin anew without it" in out
+    assert list(cluttered.glob("*.state")) == []
+    assert len(list(cluttered.glob("*.checkpoint"))) == 2
     status, out, _ = run("clean", "--yes")
-    assert "states: 1 files" in out
+    assert "checkpoints: 1 file," in out
     assert "of other code than any method has now" in out
-    assert len(list(cluttered.glob("*.state"))) == len(list(cluttered.glob("*.checkpoint"))) == 1
+    assert "states" not in out
+    assert len(list(cluttered.glob("*.checkpoint"))) == 1
     assert "nothing to remove" in run("clean", "--yes")[1]
     assert sorted((tmp_path / "results").glob("*/*/*.json")) == results
     assert run("clean", "everything")[0] == 2
