@@ -231,7 +231,7 @@ class Tuning:
             visits=self.rungs.visits[rung],
             settings={f"{search.plugin.name}.{name}": str(value) for name, value in settings.items()},
             results=self.comparison.results / storage.TRIALS,
-            keep_state=rung + 1 < len(self.rungs.visits) and not search.plugin.cls.depends_on_length,
+            keep_state=rung + 1 < len(self.rungs.visits),
         ).jobs()[0]
 
     def _tidy(self, searches: Sequence[Search], done: Sequence[Job], rung: int) -> None:
