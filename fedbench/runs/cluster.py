@@ -47,7 +47,7 @@ CONNECT = 5.0  # seconds to reach a scheduler
 LOOK_EVERY = 1.0  # seconds between two looks for new workers and for runs of other processes
 TELL_EVERY = 1.0  # seconds between two notes of a run
 PATIENCE = 5.0  # seconds that a job may wait on its worker while a newer worker has nothing to do
-TURN = 0.01  # seconds between two steps of the submitting process
+TURN = 0.005  # seconds between two steps of the submitting process
 DEATHS = 3  # workers that a run may kill before it is given up
 RESOURCE = "GPU"  # what a worker is started with that has one; a run takes it and gives it back
 ONE_QUESTION = threading.Lock()  # two submitting processes may ask a worker at once
@@ -328,6 +328,7 @@ class _Campaign:
         from distributed import as_completed
 
         self.client, self.call, self.at_most, self.say = client, call, at_most, say
+        self.topics = (call, "all")  # what runs tell, and what becomes of workers
         self.outcomes: dict[str, Outcome] = {}
         self.todo: dict[tuple[str, str], deque[Job]] = {}  # by data set and kind of device
         for job in jobs:
@@ -345,7 +346,7 @@ class _Campaign:
         self.looked, self.said, self.submitted = 0.0, "", 0
         self.ready = as_completed(loop=client.loop, with_results=True, raise_errors=False)
         self.events: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        for topic in (call, "all"):
+        for topic in self.topics:
             client.subscribe_topic(topic, lambda event: self.events.put(event[1]))
 
     def notes(self) -> dict[str, Note]:
@@ -357,6 +358,8 @@ class _Campaign:
         self.asker.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(Exception):
             self.client.cancel([ticket.future for ticket in self.tickets.values()], force=True)
+            for topic in self.topics:  # else the scheduler tells the client of its own end, and logs that it could not
+                self.client.unsubscribe_topic(topic)
         for ticket in self.tickets.values():
             if ticket.lock:
                 ticket.lock.release()

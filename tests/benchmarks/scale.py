@@ -9,6 +9,7 @@ Each part prints one table; ratios are of times taken in turns in one process. `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,6 +170,16 @@ def empty_jobs(folder: Path, scheduler: str | None) -> None:
     row("finding them done", f"{again:.2f} s", "")
 
 
+@contextlib.contextmanager
+def two_workers() -> Iterator[str]:
+    """The address of a Dask scheduler with two workers, each a process of its own."""
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    with LocalCluster(host="127.0.0.1", scheduler_port=0, **options) as made:
+        yield made.scheduler_address
+
+
 # ---------------------------------------------------------------- ten thousand runs
 
 
@@ -299,7 +310,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=["visits", "jobs", "plan"])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--scheduler", help="for the part `cluster`: of Dask, with two workers")
     chosen = parser.parse_args()
     print(f"load when this began: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
@@ -311,7 +321,8 @@ def main() -> None:
         if "jobs" in chosen.parts:
             empty_jobs(Path(folder), None)
         if "cluster" in chosen.parts:
-            empty_jobs(Path(folder), chosen.scheduler)
+            with two_workers() as address:
+                empty_jobs(Path(folder), address)
         if "plan" in chosen.parts:
             plan(Path(folder))
         if "local" in chosen.parts:
