@@ -145,6 +145,19 @@ def test_terminal() -> None:
     assert "51.42 ± 2.41 ? (\u22121.42)" in text
 
 
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_settings_that_tell_methods_apart_are_not_cut_in_a_terminal(width: int) -> None:
+    from rich.console import Console
+
+    names = [f"pFedHN (local.lr=0.005, hypernetwork.lr={rate})" for rate in (0.01, 0.05)]
+    table = replace(TABLE, rows=[(name, row[1]) for name, row in zip(names, TABLE.rows, strict=False)])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(forms.terminal(table))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    first = "".join(line.split("\u2502")[1].strip() for line in text.splitlines() if line.startswith("\u2502"))
+    assert all(f"hypernetwork.lr={rate}" in first for rate in (0.01, 0.05))
+
+
 def test_numbers() -> None:
     assert forms.number(-1.005, Column("", signed=True)) == "\u22121.00"
     assert forms.number(1234.5, Column("", 3, significant=True)) == "1,234"

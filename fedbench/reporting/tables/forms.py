@@ -13,6 +13,8 @@ from rich.text import Text
 
 from fedbench.reporting.tables.model import INSEPARABLE, Table, body, legend, quoted
 
+WORD = 24  # so long a word of a name is not broken in a terminal
+
 
 def lines(table: Table) -> Iterable[tuple[str, list[tuple[str, bool]]]]:
     """Every printed line: its label, and for each column the text and whether it is bold."""
@@ -65,10 +67,13 @@ def as_csv(table: Table) -> str:
 def terminal(table: Table) -> Group:
     """The table for `rich`, with its legend and notes below it, as wide as the screen and not as the table."""
     shown = rich.table.Table(title=Text(table.title))
-    shown.add_column(table.corner)
+    rows = list(lines(table))
+    words = [word for label, _ in rows for word in label.split()]
+    # what tells methods apart may be their settings, at the end of the name: none may be cut
+    shown.add_column(table.corner, overflow="fold", min_width=min(WORD, max(map(len, words), default=0)))
     for column in table.columns:
-        shown.add_column(Text(column.label), justify="right")
-    for label, cells in lines(table):
+        shown.add_column(Text(column.label), justify="right", overflow="fold")
+    for label, cells in rows:
         dim = "dim" if label.startswith(" ") else ""
         shown.add_row(Text(label, style=dim), *(Text(text, style="bold" if bold else dim) for text, bold in cells))
     return Group(shown, Text("\n".join([legend(table), *table.all_notes]), style="dim"))
