@@ -1,7 +1,7 @@
 # `make all` is what continuous integration runs. PYTHON is the interpreter of an environment with `.[test]` installed.
 PYTHON ?= python
 
-.PHONY: all lint types test test-first test-second fast bench build
+.PHONY: all lint types test fast bench build
 
 all: lint types test
 
@@ -14,18 +14,9 @@ types:
 	$(PYTHON) -m mypy methods/*.py datasets/*.py
 	$(PYTHON) -m mypy tests
 
-# two halves at a time: much of the suite waits for processes of its own. The tests of clusters, which take minutes, are
-# among them where the extra `cluster` is installed
+# a process a core, each test file in one of them. The tests of clusters are among them where the extra is installed
 test:
-	$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-first test-second
-
-FIRST = tests/check tests/cli tests/methods tests/reporting tests/training tests/flat
-
-test-first:
-	$(PYTHON) -m pytest $(FIRST)
-
-test-second:
-	$(PYTHON) -m pytest $(addprefix --ignore=,$(FIRST))
+	$(PYTHON) -m pytest -n auto --dist loadfile
 
 fast:
 	$(PYTHON) -m pytest -m "not slow"

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from fedbench.storage import TestScores, measures
+from fedbench import storage
+from fedbench.storage import measures
 
-TWO = TestScores(correct=[5, 30], total=[10, 40], loss=[0.1, 0.2])
+TWO = storage.TestScores(correct=[5, 30], total=[10, 40], loss=[0.1, 0.2])
 
 
 def test_pooled_and_client_mean_differ_where_clients_differ_in_size() -> None:
