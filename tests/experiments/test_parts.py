@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from small_runs import a_job
 
 from fedbench.api import reproduce
 from fedbench.dataset import Data
@@ -19,7 +21,8 @@ from fedbench.reporting.paper import parts
 from fedbench.reporting.paper.distance import nearest_distances
 from fedbench.reporting.paper.embeddings import grouping
 from fedbench.reporting.paper.extractors import matrix, mix, summary
-from fedbench.reporting.paper.material import Material
+from fedbench.reporting.paper.material import Material, Stored
+from fedbench.reporting.paper.sizes import clients_by_network
 from fedbench.runs.plan import plan
 
 FILE = """\
@@ -104,6 +107,12 @@ def test_a_sweep_compares_columns_by_seed_and_knows_their_places(tmp_path: Path)
     ]
     assert table.rows[0][1][0].value == pytest.approx(np.mean(differences))
     assert (out / "figures" / "sweep.png").is_file()
+
+
+def test_a_network_of_unseen_clients_alone_has_no_accuracy_among_the_trained(tmp_path: Path) -> None:
+    spec = a_job(tmp_path, clients=5, novel_clients=2, network="mlp-digits*3,mnist-mlp*2").spec
+    job, result = SimpleNamespace(networks=()), SimpleNamespace(spec=spec)
+    assert clients_by_network(Stored(job, tmp_path, result)) == {"mlp-digits": [0, 1, 2]}  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
