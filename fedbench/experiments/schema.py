@@ -34,7 +34,10 @@ def _flat(settings: object, prefix: str = "") -> object:
     flat: dict[str, object] = {}
     for key, value in settings.items():
         inner = _flat(value, f"{prefix}{key}.")
-        flat.update(inner if isinstance(inner, dict) else {f"{prefix}{key}": inner})
+        inner = inner if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+        if twice := min(flat.keys() & inner.keys(), default=""):
+            raise ValueError(f"{twice} is set twice, with quotes and without: say it once")
+        flat |= inner
     return flat
 
 
@@ -104,7 +107,11 @@ class Column(_Part):
         int | None, Field(ge=0, description="visits to each client that was held out; default 20")
     ] = None
     x: Annotated[
-        float | None, Field(description="where the column stands on the axis that `axis` names, in sweeps and rules")
+        float | None,
+        Field(
+            description="where the column stands on the axis that `axis` names, in sweeps and rules",
+            allow_inf_nan=False,
+        ),
     ] = None
     settings: Annotated[Settings, Field(description="hyperparameters in this column only; over the experiment's")] = {}
     not_applicable: Annotated[dict[str, str], Field(description="method -> why it has no cell here")] = {}
@@ -133,6 +140,7 @@ Draw = Literal["visits", "megabytes", "seconds", "front", "clients", "unseen"]
 Extra = Literal[
     "sweep", "sizes", "distance", "extractors", "embeddings", "local-steps", "linear-theory"
 ]  # parts of a report that one experiment of the paper has: fedbench/reporting/paper
+DRAWN = {"linear-theory"}  # those that draw their problems, and need no runs
 
 
 class Experiment(_Part):
@@ -244,7 +252,7 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
     else:
         raise unknown_name("experiment", name, names())
     try:
-        text = read_bytes(path, LARGEST).decode("utf-8")
+        text = read_bytes(path, LARGEST).decode("utf-8-sig")  # some editors begin a file with a mark
     except OSError as error:
         raise BadInput(f"the experiment file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -290,14 +298,15 @@ def _read(document: dict[str, Any]) -> tuple[Experiment | None, list[Mistake]]:
             return Experiment.model_validate(document), found
         except ValidationError as error:
             problems = error.errors()
-        known = {mistake.where for mistake in found}
-        found += [mistake for problem in problems if (mistake := _explain(document, problem)).where not in known]
+        for mistake in (_explain(problem) for problem in problems):
+            if mistake.where not in {known.where for known in found}:
+                found.append(mistake)
         document = _mended(document, [problem["loc"] for problem in problems])
     return None, found
 
 
-def _explain(document: dict[str, Any], problem: Any) -> Mistake:
-    where: Where = tuple(problem["loc"])
+def _explain(problem: Any) -> Mistake:
+    where: Where = tuple(part for part in problem["loc"] if part != "[key]")  # a key that is no name
     if "settings" in where:
         where = where[: where.index("settings") + 2]  # without the types that were tried
     elif where[0] == "columns" and "network" in where:
@@ -308,8 +317,12 @@ def _explain(document: dict[str, Any], problem: Any) -> Mistake:
         return Mistake(where, str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}")
     if problem["type"] == "missing":
         return Mistake(where, f"the key {key} is missing")
+    if problem["type"] == "value_error":
+        return Mistake(where, str(problem["ctx"]["error"]))
     if "settings" in where:
         return Mistake(where, f"{key} = {problem['input']!r}: give a number, a text, true or false")
+    if where[0] == "columns" and where[-1] == "network":
+        return Mistake(where, f"{key} = {problem['input']!r}: give a text such as lenet, or a list of such texts")
     if problem["type"] == "string_pattern_mismatch":
         hint = f"{key} = {problem['input']!r}: names are lower-case letters, digits and hyphens, such as pfedhn-pc"
         kind = "method" if where[0] == "methods" else "data set" if where[-1] == "dataset" else ""
@@ -350,6 +363,9 @@ def _mended(document: dict[str, Any], places: Sequence[tuple[str | int, ...]]) -
             continue
         mended[key] = inner = dict(inner) if isinstance(inner, dict) else list(inner)
         if key == "published":
+            if place[2] == "[key]" or not isinstance(inner.get(place[1]), dict):
+                inner.pop(place[1], None)
+                continue
             inner[place[1]] = inner = dict(inner[place[1]])
         last = place[depth - 1]
         if key == "settings":
@@ -426,7 +442,7 @@ def _check(experiment: Experiment) -> list[Mistake]:
         for index, name in enumerate(given):
             if name in given[:index] and name != UNREAD:
                 found.append(Mistake((key, index), f"{name!r} is there twice among the {key}: remove one"))
-    if bool(columns) != bool(methods) or not (columns or experiment.extras):
+    if bool(columns) != bool(methods) or not (columns or DRAWN & {*experiment.extras}):
         missing = "columns" if methods else "methods"
         found.append(Mistake((missing,), f"the key {missing} is missing: an experiment has methods and [[columns]]"))
     texts: list[tuple[tuple[str | int, ...], str]] = [(("title",), experiment.title)]
