@@ -253,9 +253,11 @@ def _begin(
     progress, refusal = checkpoint.load(path, belongs_to, device)
     if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):
         progress = None
+    if progress is not None and not _has_what_is_kept(job, progress):
+        progress, refusal = None, "it has no models of the chosen round, which are to be kept"
     if refusal:
         warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
-    if progress is not None and _has_what_is_kept(job, progress):
+    if progress is not None:
         return progress, path, warnings
     if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
         of_any_length = {key: value for key, value in belongs_to.items() if key != "visits"}

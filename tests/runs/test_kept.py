@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
-from small_runs import a_job, done, full_disk, linux, work
+from small_runs import a_job, cut, done, full_disk, linux, work
 
 from fedbench import plugins, storage
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
+from fedbench.runs.housekeeping import leftovers
 from fedbench.runs.job import Job
 from fedbench.runs.kept import load_embeddings, load_models
 from fedbench.runs.prepare import load_data, make_partition
@@ -68,6 +70,37 @@ def test_modules_are_modules(tmp_path: Path) -> None:
     assert torch.equal(tensors[2]["fc1.bias"], load_models(path)[2]["fc1.bias"])
 
 
+def test_a_run_that_was_stopped_keeps_the_same_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that had begun without keeping them begins anew, and says so: its chosen round is gone."""
+    _, path, straight = kept(tmp_path / "straight")
+    settings = {"settings": {"pfedhn-pc.local.steps": "2"}, "novel_clients": 0, "adapt_visits": None}
+    a = a_job(tmp_path / "stopped", keep_models=True, **settings)
+    cut(a, 7, monkeypatch)
+    done(a)
+    stopped = storage.result_path(a.results, a.spec)
+    assert storage.read(stopped).models == straight.models
+    b = a_job(tmp_path / "late", **settings)
+    cut(b, 7, monkeypatch)
+    outcome = work(replace(b, keep_models=True))
+    assert "it has no models of the chosen round, which are to be kept; the run starts afresh" in outcome.warnings[0]
+    assert storage.read(storage.result_path(b.results, b.spec)).models == straight.models
+    for i, model in load_models(path).items():
+        assert all(torch.equal(value, load_models(stopped)[i][name]) for name, value in model.items())
+
+
+def test_models_that_no_result_names_any_more_may_be_cleaned_away(tmp_path: Path) -> None:
+    _, path, _ = kept(tmp_path)
+    _, other, _ = kept(tmp_path, seeds=[2])
+    assert not leftovers(tmp_path)
+    edited = json.loads(path.read_text()) | {"models": None}
+    path.write_text(json.dumps(edited))
+    assert [each.path for each in leftovers(tmp_path)] == [path.with_suffix(".safetensors")]
+    other.write_text("damaged")  # it may name them
+    assert [each.path for each in leftovers(tmp_path)] == [path.with_suffix(".safetensors")]
+    other.unlink()
+    assert [each.path.stem for each in leftovers(tmp_path)] == sorted([path.stem, other.stem])
+
+
 @linux
 def test_a_disk_that_is_full_is_one_sentence_and_leaves_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,8 +147,6 @@ def test_keeping_models_changes_no_number_and_a_run_without_them_is_made_again(t
     done(a)
     without = storage.read(storage.result_path(a.results, a.spec))
     assert with_models.digest == without.digest
-    from dataclasses import replace
-
     assert look(replace(a, keep_models=True)).state == "outdated"
     assert look(a).state == "done"
 
