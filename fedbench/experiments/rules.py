@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from fedbench.errors import BadInput, canonical, unknown_name
 
 if TYPE_CHECKING:
-    from fedbench.experiments.schema import Experiment
+    from fedbench.experiments.parts import Experiment
 
 ACCURACY = "accuracy"  # on test rows, of clients seen in training, in the experiment's metric
 QUANTITIES = {  # that every experiment has; those of unseen clients only where there are some

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fedbench.experiments.parts import CERTAINTY
 from fedbench.experiments.rules import ACCURACY, EXACT, CellName, Rule, resolve
-from fedbench.experiments.schema import CERTAINTY
 from fedbench.reporting.statistics import student
 
 if TYPE_CHECKING:
-    from fedbench.experiments.schema import Claim
+    from fedbench.experiments.parts import Claim
     from fedbench.reporting.paper import Part
     from fedbench.runs.plan import Plan
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.experiments.parts import Column, Experiment
+from fedbench.experiments.schema import UNREAD, Mistake, all_settings, load, mistakes
 from fedbench.storage import Facts, Index, files
 from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbench.errors import BadInput
+from fedbench.experiments.parts import Experiment
 from fedbench.experiments.rules import CellName, Rule, parse_rule, resolve
-from fedbench.experiments.schema import Experiment, load
+from fedbench.experiments.schema import load
 from fedbench.reporting.claims import decide, interval
 
 FILE = """\

@@ -18,7 +18,7 @@ from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
     from fedbench.dataset import Data
-    from fedbench.experiments.schema import Column as Setting
+    from fedbench.experiments.parts import Column as Setting
     from fedbench.partitions import Partition
     from fedbench.reporting.figures import Picture
     from fedbench.runs.job import Job
