@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from fedbench.experiments import rules
-from fedbench.experiments.schema import CERTAINTY, PARTS, Experiment, keys_of
+from fedbench.experiments.parts import CERTAINTY, PARTS, Experiment, keys_of
 
 HEADS = {
     "": "At the top of the file",

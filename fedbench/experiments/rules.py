@@ -9,7 +9,8 @@
     purity > purity-permuted in cifar100-coarse              quantities of one cell
 
 What a rule compares are methods, columns or quantities; `in` names the others. Where it names no column it means all of
-them, no method all of them, no quantity the accuracy.
+them (a trend: all that have a place on the axis), no method all of them, no quantity the accuracy. Names are written as
+everywhere, in any case.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fedbench.errors import BadInput, unknown_name
+from fedbench.errors import BadInput, canonical, unknown_name
 
 if TYPE_CHECKING:
-    from fedbench.experiments.schema import Experiment
+    from fedbench.experiments.parts import Experiment
 
 ACCURACY = "accuracy"  # on test rows, of clients seen in training, in the experiment's metric
 QUANTITIES = {  # that every experiment has; those of unseen clients only where there are some
@@ -50,17 +52,19 @@ EXTRA_QUANTITIES: dict[str, dict[str, str]] = {  # that a part of the report com
     },
 }
 EXTRA_AXES = {"distance": "distance"}  # axes that a part of the report measures, by the part's name
+ALONE = set(EXTRA_QUANTITIES["linear-theory"])  # quantities of no method and no column
 # the same for all seeds, or exact: a spread of nothing is no accident there
-EXACT = {"megabytes-per-visit", *EXTRA_QUANTITIES["linear-theory"]}
+EXACT = {"megabytes-per-visit", *ALONE}
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
+PLACE = rf"-?{NUMBER}"
 FORMS = (
     (
         "compare",
         rf"(?P<left>[^<>:]+?)\s*(?P<sign>[<>])\s*(?:each of\s+)?(?P<right>[^<>:]+?)(?:\s+by\s+(?P<margin>{NUMBER})"
         r"(?:\s+points?)?)?",
     ),
-    ("equal", rf"equal within\s+(?P<margin>{NUMBER})(?:\s+points?)?\s*:\s*(?P<left>[^<>:]+?)"),
-    ("trend", r"(?P<sign>falls|rises) with\s*:\s*(?P<axis>[a-z0-9-]+)"),
+    ("equal", rf"equal\s+within\s+(?P<margin>{NUMBER})(?:\s+points?)?\s*:\s*(?P<left>[^<>:]+?)"),
+    ("trend", r"(?P<sign>falls|rises)\s+with\s*:\s*(?P<axis>[a-z0-9-]+)"),
 )
 USAGE = (
     "write `A > each of B, C in COLUMN` (or <; `by 2 points`), `equal within 1 point: A, B, C`, or `falls with: AXIS` "
@@ -96,27 +100,29 @@ class Rule:
 def parse_rule(text: str) -> Rule:
     """The rule that `text` says. Raises BadInput with the forms that there are."""
     for kind, form in FORMS:
-        found = re.fullmatch(rf"\s*{form}(?:\s+in\s+(?P<places>[^<>:]+?))?\s*", text)
+        found = re.fullmatch(rf"\s*{form}(?:\s+in\s+(?P<places>[^<>:]+?))?\s*", text, re.IGNORECASE)
         if not found:
             continue
-        said = found.groupdict()
+        said = {part: words and words.lower() for part, words in found.groupdict().items()}
         places = _names(said["places"] or "")
         if kind == "trend":
             return Rule("falls" if said["sign"] == "falls" else "rises", axis=said["axis"], places=places)
         left, margin = _names(said["left"]), float(said["margin"] or 0)
         if kind == "equal":
             return Rule("equal", left, margin=margin, places=places)
-        return Rule("greater" if said["sign"] == ">" else "less", left, _names(said["right"]), margin, places=places)
+        right = _names(said["right"])
+        if left and right:
+            return Rule("greater" if said["sign"] == ">" else "less", left, right, margin, places=places)
     raise BadInput(f"the rule {text!r} cannot be read: {USAGE}")
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """The names of a list; in `k=5,15` the second one stands for k=15."""
+    """The names of a list, each once; in `k=5,15` the second one stands for k=15."""
     names: list[str] = []
-    for part in (part.strip() for part in text.split(",") if part.strip()):
+    for part in (re.sub(r"\s*=\s*", "=", part.strip()) for part in text.split(",") if part.strip()):
         axis = names[-1].partition("=") if names else ("", "", "")
-        names.append(f"{axis[0]}={part}" if axis[1] and re.fullmatch(NUMBER, part) else part)
-    return tuple(names)
+        names.append(f"{axis[0]}={part}" if axis[1] and re.fullmatch(PLACE, part) else part)
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,10 @@ def quantities(experiment: Experiment) -> dict[str, str]:
 
 
 def network_names(text: str) -> list[str]:
-    """The networks that the text form of several networks names, each once, in order."""
-    parts = text.removesuffix(":shuffled").split(",") if "*" in text else []
-    return list(dict.fromkeys(part.rpartition("*")[0].strip() for part in parts))
+    """The networks that the text form of several networks names, as results name them: each once, in order."""
+    parts = text.strip().removesuffix(":shuffled").split(",") if "*" in text else []
+    names = (part.rpartition("*")[0].strip() for part in parts)
+    return list(dict.fromkeys(canonical(Path(name).stem if name.endswith(".py") else name) for name in names))
 
 
 def resolve(rule: Rule, experiment: Experiment) -> Resolved:
@@ -157,36 +164,12 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
         "column": [column.name for column in experiment.columns] or [""],
         "quantity": list(quantities(experiment)),
     }
-    at = {f"{experiment.axis}={column.x:g}": column.name for column in experiment.columns if column.x is not None}
-
-    def find(name: str) -> tuple[str, str]:
-        axis, equals, value = name.partition("=")
-        if equals and re.fullmatch(NUMBER, value):
-            name = f"{axis}={float(value):g}"
-        if name in at:
-            return "column", at[name]
-        for dimension, names in known.items():
-            if name in names:
-                return dimension, name
-        raise unknown_name(
-            "method, column or quantity of this experiment",
-            name,
-            filter(None, [*at, *(n for k in known.values() for n in k)]),
-        )
-
-    chosen: dict[str, list[str]] = {"method": [], "column": [], "quantity": []}
+    chosen: dict[str, list[str]] = {dimension: [] for dimension in known}
     for name in rule.places:
-        dimension, found = find(name)
+        dimension, found = _find(name, known, experiment)
         chosen[dimension].append(found)
     if rule.axis:
-        axes = {EXTRA_AXES[extra] for extra in experiment.extras if extra in EXTRA_AXES}
-        placed = [column.name for column in experiment.columns if column.x is not None]
-        if rule.axis == experiment.axis:
-            columns = [name for name in chosen["column"] or placed if name in placed]
-        elif rule.axis in axes:
-            columns = chosen["column"] or known["column"]
-        else:
-            raise unknown_name("axis of this experiment", rule.axis, {*axes, *filter(None, [experiment.axis])})
+        columns = _along(rule.axis, chosen["column"], experiment)
         return Resolved(
             series=[
                 [CellName(quantity, method, column) for column in columns]
@@ -194,7 +177,7 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
                 for quantity in chosen["quantity"] or [ACCURACY]
             ]
         )
-    left, right = [find(name) for name in rule.left], [find(name) for name in rule.right]
+    left, right = ([_find(name, known, experiment) for name in names] for names in (rule.left, rule.right))
     dimensions = {dimension for dimension, _ in (*left, *right)}
     if len(dimensions) != 1:
         what = ", ".join(f"{name} is a {dimension}" for dimension, name in (*left, *right))
@@ -202,22 +185,71 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
     subject = dimensions.pop()
     if chosen[subject]:
         raise BadInput(f"the rule compares {subject}s, and names {chosen[subject][0]!r} behind `in`, which is one too")
-    if rule.kind == "equal" and len(left) < 2:
+    if rule.kind == "equal" and len(set(left)) < 2:
         raise BadInput("`equal` needs at least two names")
+    if both := set(left) & set(right):
+        raise BadInput(f"the rule compares {min(both)[1]!r} with itself: name another {subject}")
     default = {"method": known["method"], "column": known["column"], "quantity": [ACCURACY]}
     contexts = [
         dict(zip((d for d in known if d != subject), values, strict=True))
         for values in product(*(chosen[d] or default[d] for d in known if d != subject))
     ]
     pairs = list(combinations(left, 2)) if rule.kind == "equal" else list(product(left, right))
-    return Resolved(
-        pairs=[
-            (_cell({**context, subject: a}), _cell({**context, subject: b}))
-            for context in contexts
-            for (_, a), (_, b) in pairs
-        ]
-    )
+    cells = [
+        (_cell({**context, subject: a}), _cell({**context, subject: b}))
+        for context in contexts
+        for (_, a), (_, b) in pairs
+    ]
+    return Resolved(pairs=list(dict.fromkeys(cells)))
+
+
+def _find(name: str, known: Mapping[str, Sequence[str]], experiment: Experiment) -> tuple[str, str]:
+    """Whether a name of a rule is that of a method, a column or a quantity, and which; `known` are those there are.
+
+    Raises BadInput where it is none of them, or of several.
+    """
+    at: dict[str, list[str]] = {}  # columns by their place on the axis
+    for column in experiment.columns:
+        if column.x is not None:
+            at.setdefault(f"{experiment.axis}={column.x:g}", []).append(column.name)
+    axis, equals, value = name.partition("=")
+    place = f"{axis}={float(value):g}" if equals and re.fullmatch(PLACE, value) else name
+    if place in at:
+        if len(at[place]) > 1:
+            raise BadInput(f"{name!r} is the place of the columns {', '.join(at[place])}: name one of them")
+        return "column", at[place][0]
+    found = [(dimension, canonical(name)) for dimension, names in known.items() if canonical(name) in names]
+    if len(found) > 1:
+        both = " and a ".join(dimension for dimension, _ in found)
+        raise BadInput(f"{name!r} is the name of a {both} of this experiment: rename the {found[0][0]}")
+    if not found:
+        names = filter(None, [*at, *(each for names in known.values() for each in names)])
+        raise unknown_name("method, column or quantity of this experiment", name, names)
+    return found[0]
+
+
+def _along(axis: str, chosen: Sequence[str], experiment: Experiment) -> list[str]:
+    """The columns that a trend along `axis` runs over: those `chosen`, by default all that have a place on it.
+
+    Raises BadInput where there is no such axis, for a column without a place on it, and for fewer than two columns.
+    """
+    axes = {EXTRA_AXES[extra] for extra in experiment.extras if extra in EXTRA_AXES}
+    if axis == experiment.axis:
+        placed, remedy = [column.name for column in experiment.columns if column.x is not None], "give it an x"
+    elif axis in axes:
+        placed, remedy = [column.name for column in experiment.columns if column.novel_clients], "give it novel_clients"
+    else:
+        raise unknown_name("axis of this experiment", axis, {*axes, *filter(None, [experiment.axis])})
+    for name in chosen:
+        if name not in placed:
+            raise BadInput(f"the column {name!r} has no place on the axis {axis!r}: {remedy}, or leave it out")
+    columns = list(dict.fromkeys(chosen)) or placed
+    if len(columns) < 2:
+        raise BadInput(f"a trend along {axis!r} needs two columns that have a place there, and has {len(columns)}")
+    return columns
 
 
 def _cell(parts: Mapping[str, str]) -> CellName:
+    if parts["quantity"] in ALONE:
+        return CellName(parts["quantity"], "", "")
     return CellName(parts["quantity"], parts["method"], parts["column"])

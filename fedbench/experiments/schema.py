@@ -1,4 +1,4 @@
-"""Experiments as data: a TOML file for a table or figure of a paper, read and checked, without torch."""
+"""Experiment files: a TOML file for a table or figure of a paper, read and checked, without torch."""
 
 from __future__ import annotations
 
@@ -6,209 +6,20 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import ValidationError
 
 from fedbench.errors import BadInput, canonical, unknown_name
-from fedbench.experiments.rules import Rule, parse_rule, resolve
+from fedbench.experiments.parts import DRAWN, PARTS, Experiment, Published, Scalar, keys_of
+from fedbench.experiments.rules import parse_rule, resolve
 from fedbench.storage.disk import read_bytes
 from fedbench.storage.schema import TITLE, shown
-from fedbench.storage.spec import Name
 
 FOLDER = Path(__file__).parent
 LARGEST = 2**20  # bytes of an experiment file
 CAPTION = 4000  # characters of a caption, which is a paragraph
-Certainty = Literal["verified", "mean-seen", "remembered"]
-CERTAINTY: dict[Certainty, tuple[str, str]] = {  # the mark of a published value, and what it means
-    "verified": ("", "seen in a public source"),
-    "mean-seen": ("~", "mean seen in a public source, its spread and its row remembered"),
-    "remembered": ("?", "remembered and unverified"),
-}
-
-
-def _flat(settings: object, prefix: str = "") -> object:
-    """Nested tables, which is what TOML makes of `fedavg.local.lr = 0.01`, as one with dotted keys."""
-    if not isinstance(settings, dict):
-        return settings
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        inner = _flat(value, f"{prefix}{key}.")
-        flat.update(inner if isinstance(inner, dict) else {f"{prefix}{key}": inner})
-    return flat
-
-
-Percent = Annotated[float, Field(ge=0, le=100)]
-Scalar = bool | int | float | str
-Settings = Annotated[dict[str, Scalar], BeforeValidator(_flat)]  # "method.field" -> value
-# a plug-in by name, or its file, which lies beside the experiment's
-Plugin = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*|(\./)?[A-Za-z0-9_-]+\.py)$", max_length=80)]
 Where = tuple[str | int, ...]  # the place of a key
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Source(_Part):
-    """Where published values were found, and how sure they are."""
-
-    text: Annotated[str, Field(description="where, so that a reader can look it up")]
-    certainty: Annotated[Certainty, Field(description="how sure the values are")]
-
-
-class Published(_Part):
-    """A published cell in percent: a mean from a source, or the reason why there is none."""
-
-    mean: Annotated[Percent | None, Field(description="the published mean in %")] = None
-    std: Annotated[Percent | None, Field(description="the published standard deviation over seeds")] = None
-    source: Annotated[str | None, Field(description="the name of a [sources.NAME]")] = None
-    absent: Annotated[str, Field(description="why there is no value; instead of a mean")] = ""
-    certainty: Certainty = "remembered"  # of the source; filled in when the file has been read
-    origin: str = ""  # the source's text; filled in likewise
-
-
-class Claim(_Part):
-    """What the paper says of the experiment, and a rule that the results decide."""
-
-    text: Annotated[str, Field(description="the claim in one sentence, in your own words")]
-    where: Annotated[str, Field(description="where the paper says it")]
-    certainty: Annotated[Certainty, Field(description="how sure it is that the paper says it")]
-    rule: Annotated[str, Field(description="what must be true of the cells; see RULES")]
-
-    @property
-    def parsed(self) -> Rule:
-        """The rule as data."""
-        return parse_rule(self.rule)
-
-
-class Column(_Part):
-    """One setting: a column of the table."""
-
-    name: Annotated[Name, Field(description="lower-case letters, digits and hyphens; rules and presets call it so")]
-    label: Annotated[str, Field(description="what readers see")]
-    dataset: Annotated[Plugin, Field(description="a name, or a file beside this one")]
-    clients: Annotated[int, Field(ge=1, description="all clients, those unseen in training among them")]
-    partition: Annotated[
-        str | None, Field(description="who holds what, as in `fedbench run`; default: the data set's own")
-    ] = None
-    network: Annotated[
-        str | list[str] | None,
-        Field(description='one network, "lenet-8*25,lenet*25" or a list of such parts; default: the data set\'s own'),
-    ] = None
-    visits: Annotated[
-        int | None, Field(ge=1, description="client visits of a run, instead of the preset's; a longer run answers it")
-    ] = None
-    novel_clients: Annotated[int, Field(ge=0, description="the last ones, held out of training; they join then")] = 0
-    adapt_visits: Annotated[
-        int | None, Field(ge=0, description="visits to each client that was held out; default 20")
-    ] = None
-    x: Annotated[
-        float | None, Field(description="where the column stands on the axis that `axis` names, in sweeps and rules")
-    ] = None
-    settings: Annotated[Settings, Field(description="hyperparameters in this column only; over the experiment's")] = {}
-    not_applicable: Annotated[dict[str, str], Field(description="method -> why it has no cell here")] = {}
-
-    @property
-    def networks(self) -> str | None:
-        """The networks as one text."""
-        return ",".join(self.network) if isinstance(self.network, list) else self.network
-
-
-class Length(_Part):
-    """A preset: how long the runs are, and which columns and methods are run."""
-
-    visits: Annotated[int, Field(ge=1, description="client visits of a run")] = 1000
-    seeds: Annotated[int, Field(ge=1, le=100, description="the first so many seeds")]
-    evaluate_every: Annotated[
-        int,
-        Field(ge=1, description="visits between two evaluations; keep one grid, so that long runs answer for short"),
-    ] = 50
-    columns: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
-    methods: Annotated[list[Name] | None, Field(description="those of this preset; default: all")] = None
-
-
-Show = Literal["grid", "measures", "differences", "communication"]
-Draw = Literal["visits", "megabytes", "seconds", "front", "clients", "unseen"]
-Extra = Literal[
-    "sweep", "sizes", "distance", "extractors", "embeddings", "local-steps", "linear-theory"
-]  # parts of a report that one experiment of the paper has: fedbench/reporting/paper
-
-
-class Experiment(_Part):
-    """What an experiment file says."""
-
-    title: Annotated[str, Field(description="a few words")]
-    paper: Annotated[str, Field(description="the paper, and its table or figure")]
-    caption: Annotated[str, Field(description="what is shown; what is known, inferred and unknown of the original")]
-    metric: Annotated[
-        Literal["pooled", "client-mean"], Field(description="accuracy over all samples, or the mean over clients")
-    ]
-    tables: Annotated[list[Show], Field(description="the common tables")] = []
-    figures: Annotated[list[Draw], Field(description="the common figures")] = []
-    extras: Annotated[list[Extra], Field(description="tables and figures of the paper that need more than scores")] = []
-    axis: Annotated[Name | None, Field(description="what the columns' `x` is, e.g. k; rules then know k=5")] = None
-    keep_models: Annotated[bool, Field(description="runs store the personal models of the chosen round")] = False
-    target: Annotated[
-        Percent | None, Field(description="accuracy in % whose price in bytes the communication table gives")
-    ] = None
-    reference: Annotated[
-        Name | None, Field(description="the method that others are compared with; default: the best")
-    ] = None
-    methods: Annotated[list[Plugin], Field(description="rows: names, or files beside this one")] = []
-    columns: Annotated[list[Column], Field(description="settings: [[columns]]")] = []
-    presets: Annotated[dict[Name, Length], Field(description="how long: [presets.smoke], [presets.laptop], ...")]
-    settings: Annotated[Settings, Field(description="hyperparameters, as in fedavg.local.lr = 0.01")] = {}
-    settings_file: Annotated[
-        str | None,
-        Field(
-            description="hyperparameters that `fedbench tune` wrote, at or below this file; `settings` go before",
-            pattern=r"^([A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+\.toml$",
-        ),
-    ] = None
-    sources: Annotated[dict[Name, Source], Field(description="of published values: [sources.NAME]")] = {}
-    published: Annotated[
-        dict[Name, dict[Name, Published]], Field(description="published values: [published.COLUMN] METHOD = { ... }")
-    ] = {}
-    claims: Annotated[list[Claim], Field(description="what the paper says of it: [[claims]]")] = []
-
-    _path: Path = PrivateAttr(default=Path())
-    _text: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The file's stem; also the folder of the report."""
-        return canonical(self._path.stem)
-
-    @property
-    def folder(self) -> Path:
-        """Where plug-in files that the experiment names lie."""
-        return self._path.resolve().parent
-
-    @property
-    def method_names(self) -> list[str]:
-        """Methods by name; one that is a file is named by its stem."""
-        return [plugin_name(method) for method in self.methods]
-
-    def length(self, preset: str) -> Length:
-        """One preset. Raises BadInput for an unknown one."""
-        if preset not in self.presets:
-            raise unknown_name(f"preset of the experiment {self.name}", preset, self.presets)
-        return self.presets[preset]
-
-    def chosen(self, preset: str) -> list[Column]:
-        """The columns of a preset."""
-        names = self.length(preset).columns
-        return [column for column in self.columns if names is None or column.name in names]
-
-    def chosen_methods(self, preset: str) -> list[str]:
-        """The names of the methods of a preset."""
-        names = self.length(preset).methods
-        return [name for name in self.method_names if names is None or name in names]
-
-    def visits(self, column: Column, preset: str) -> int:
-        """The client visits of a run in `column`."""
-        return column.visits or self.length(preset).visits
 
 
 class Mistake(NamedTuple):
@@ -216,14 +27,6 @@ class Mistake(NamedTuple):
 
     where: Where
     text: str
-
-
-def plugin_name(text: str) -> str:
-    """The name of the plug-in that `text` names or is the file of."""
-    return canonical(Path(text).stem) if text.endswith(".py") else text
-
-
-# ---------------------------------------------------------------- reading
 
 
 def names() -> list[str]:
@@ -244,7 +47,7 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
     else:
         raise unknown_name("experiment", name, names())
     try:
-        text = read_bytes(path, LARGEST).decode("utf-8")
+        text = read_bytes(path, LARGEST).decode("utf-8-sig")  # some editors begin a file with a mark
     except OSError as error:
         raise BadInput(f"the experiment file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -290,14 +93,15 @@ def _read(document: dict[str, Any]) -> tuple[Experiment | None, list[Mistake]]:
             return Experiment.model_validate(document), found
         except ValidationError as error:
             problems = error.errors()
-        known = {mistake.where for mistake in found}
-        found += [mistake for problem in problems if (mistake := _explain(document, problem)).where not in known]
+        for mistake in (_explain(problem) for problem in problems):
+            if mistake.where not in {known.where for known in found}:
+                found.append(mistake)
         document = _mended(document, [problem["loc"] for problem in problems])
     return None, found
 
 
-def _explain(document: dict[str, Any], problem: Any) -> Mistake:
-    where: Where = tuple(problem["loc"])
+def _explain(problem: Any) -> Mistake:
+    where: Where = tuple(part for part in problem["loc"] if part != "[key]")  # a key that is no name
     if "settings" in where:
         where = where[: where.index("settings") + 2]  # without the types that were tried
     elif where[0] == "columns" and "network" in where:
@@ -308,8 +112,12 @@ def _explain(document: dict[str, Any], problem: Any) -> Mistake:
         return Mistake(where, str(unknown_name("key", str(where[-1]), known)) if known else f"there is no key {key}")
     if problem["type"] == "missing":
         return Mistake(where, f"the key {key} is missing")
+    if problem["type"] == "value_error":
+        return Mistake(where, str(problem["ctx"]["error"]))
     if "settings" in where:
         return Mistake(where, f"{key} = {problem['input']!r}: give a number, a text, true or false")
+    if where[0] == "columns" and where[-1] == "network":
+        return Mistake(where, f"{key} = {problem['input']!r}: give a text such as lenet, or a list of such texts")
     if problem["type"] == "string_pattern_mismatch":
         hint = f"{key} = {problem['input']!r}: names are lower-case letters, digits and hyphens, such as pfedhn-pc"
         kind = "method" if where[0] == "methods" else "data set" if where[-1] == "dataset" else ""
@@ -350,6 +158,9 @@ def _mended(document: dict[str, Any], places: Sequence[tuple[str | int, ...]]) -
             continue
         mended[key] = inner = dict(inner) if isinstance(inner, dict) else list(inner)
         if key == "published":
+            if place[2] == "[key]" or not isinstance(inner.get(place[1]), dict):
+                inner.pop(place[1], None)
+                continue
             inner[place[1]] = inner = dict(inner[place[1]])
         last = place[depth - 1]
         if key == "settings":
@@ -362,20 +173,6 @@ def _mended(document: dict[str, Any], places: Sequence[tuple[str | int, ...]]) -
         else:
             inner[last] = SOUND[key]
     return mended
-
-
-PARTS: dict[str, type[BaseModel]] = {
-    "columns": Column,
-    "presets": Length,
-    "sources": Source,
-    "published": Published,
-    "claims": Claim,
-}
-
-
-def keys_of(model: type[BaseModel]) -> list[str]:
-    """The keys that a part of a file may have."""
-    return [key for key in model.model_fields if key not in ("certainty", "origin") or model is not Published]
 
 
 def _known_keys(where: Sequence[str | int]) -> list[str]:
@@ -426,7 +223,7 @@ def _check(experiment: Experiment) -> list[Mistake]:
         for index, name in enumerate(given):
             if name in given[:index] and name != UNREAD:
                 found.append(Mistake((key, index), f"{name!r} is there twice among the {key}: remove one"))
-    if bool(columns) != bool(methods) or not (columns or experiment.extras):
+    if bool(columns) != bool(methods) or not (columns or DRAWN & {*experiment.extras}):
         missing = "columns" if methods else "methods"
         found.append(Mistake((missing,), f"the key {missing} is missing: an experiment has methods and [[columns]]"))
     texts: list[tuple[tuple[str | int, ...], str]] = [(("title",), experiment.title)]

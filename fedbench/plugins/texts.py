@@ -10,6 +10,7 @@ A name may be a plug-in file instead, `./mine.py:field=3`; in the canonical text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -135,13 +136,16 @@ def parse_networks(text: str, clients: int, where: Mapping[str, str] | None = No
     """
     if not text.strip():
         raise BadInput("the network is an empty text: name one, e.g. lenet, or leave the option out")
+    text = text.strip()
     body, order = (text.removesuffix(":shuffled"), True) if text.endswith(":shuffled") else (text, False)
     items = [item.strip() for item in body.split(",")]
     found: list[tuple[Plugin, int]] = []
     for item in items:
         name, star, number = item.rpartition("*") if "*" in item else (item, "", "")
-        if star and not (number.strip().isdecimal() and 0 < int(number) < 10**6):
+        if star and not re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", number):
             raise BadInput(f"in the networks {text!r}, {item!r} cannot be read: write NAME*CLIENTS, e.g. lenet-8*25")
+        if not item:
+            raise BadInput(f"in the networks {text!r} there is nothing between two commas: remove one of them")
         if not star and (len(items) > 1 or order):
             raise BadInput(f"in the networks {text!r}, {item!r} has no number of clients: write {item}*CLIENTS")
         plugin = find_network((where or {}).get(name.strip(), name.strip()))

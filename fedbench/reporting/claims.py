@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fedbench.experiments.rules import EXACT, CellName, Rule, resolve
-from fedbench.experiments.schema import CERTAINTY
+from fedbench.experiments.parts import CERTAINTY
+from fedbench.experiments.rules import ACCURACY, EXACT, CellName, Rule, resolve
 from fedbench.reporting.statistics import student
 
 if TYPE_CHECKING:
-    from fedbench.experiments.schema import Claim
+    from fedbench.experiments.parts import Claim
     from fedbench.reporting.paper import Part
     from fedbench.runs.plan import Plan
 
@@ -93,7 +93,7 @@ def _answer(claim: Claim, plan: Plan, part: Part) -> Answer:
     cells = resolve(rule, plan.experiment)
     missing = sorted({cell for cell in cells.cells if not part.values.get(cell)})
     if missing:
-        return Answer(claim.text, "not tested", _missing(plan, missing), source)
+        return Answer(claim.text, "not tested", _missing(plan, missing, part), source)
     verdict, evidence = decide(rule, cells.pairs, cells.series, part.values, part.places)
     effort = sorted({plan.visits(cell.column) for cell in cells.cells if cell.column})
     return Answer(claim.text, verdict, evidence + (f", after {_list(effort)} visits." if effort else "."), source)
@@ -103,12 +103,15 @@ def _list(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def _missing(plan: Plan, cells: Sequence[CellName]) -> str:
+def _missing(plan: Plan, cells: Sequence[CellName], part: Part) -> str:
     first = cells[0]
     name = " ".join(
         filter(None, [first.quantity, first.method and f"of {first.method}", first.column and f"in {first.column}"])
     )
-    why = plan.gaps.get((first.column, first.method), "no results")
+    there = part.values.get(first._replace(quantity=ACCURACY))
+    why = plan.gaps.get(
+        (first.column, first.method), "its results do not give it" if there else "no results that can be averaged"
+    )
     more = f", and {len(cells) - 1} more" if len(cells) > 1 else ""
     return f"There is no {name} ({why}){more}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fedbench.experiments.schema import Published
+from fedbench.experiments.parts import Published
 from fedbench.reporting.cells import Cell, Run, Setting, make_cell, variant_titles, variants
 from fedbench.storage import Failure
 from fedbench.storage.gap import Gap, Missing

@@ -13,7 +13,7 @@ from fedbench.errors import BadInput
 from fedbench.runs.checkpoint import belonging
 from fedbench.runs.provenance import software
 from fedbench.runs.status import is_held
-from fedbench.storage import TRIALS, WORK, read_failure
+from fedbench.storage import TRIALS, WORK, read, read_failure
 
 Kind = Literal["errors", "checkpoints", "states", "rubbish"]
 KINDS: tuple[Kind, ...] = ("errors", "checkpoints", "states", "rubbish")
@@ -47,6 +47,9 @@ def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
                 with contextlib.suppress(OSError):
                     found.append(Leftover(told[0], path, path.stat().st_size, told[1]))
     found += [Leftover("rubbish", path, path.stat().st_size, "half-written") for path in _half_written(results)]
+    for folder in (results, results / TRIALS):
+        for path in _models_of_none(folder):
+            found.append(Leftover("rubbish", path, path.stat().st_size, "models that no result names any more"))
     return found
 
 
@@ -102,3 +105,14 @@ def _useless(path: Path, codes: set[str]) -> str | None:
 def _half_written(results: Path) -> Iterator[Path]:
     for form in ("*/*/.*.partial", f"{TRIALS}/*/*/.*.partial"):
         yield from results.glob(form)
+
+
+def _models_of_none(results: Path) -> Iterator[Path]:
+    """Kept models whose run was made again without keeping them, or whose result was removed."""
+    for path in results.glob("*/*/*.safetensors"):
+        result = path.with_suffix(".json")
+        if is_held(results / WORK / f"{path.stem}.lock"):
+            continue  # models are written before the result that names them
+        with contextlib.suppress(BadInput):  # a damaged result may name them
+            if not result.exists() or read(result).models is None:
+                yield path

@@ -205,7 +205,8 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     models = None
     if job.keep_models and progress.best_models is not None:
         made = dict(zip(problem.engine.clients.ids, progress.best_models["models"], strict=True))
-        models = storage.write_models(job.results, spec, made, progress.best_models["embeddings"])
+        with _writing(storage.models_path(job.results, spec), "the models"):
+            models = storage.write_models(job.results, spec, made, progress.best_models["embeddings"])
     payload: dict[str, Any] = {
         "format": 2,
         "spec": spec.model_dump(mode="json"),
@@ -222,16 +223,22 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "models": models and models.model_dump(),
     }
     result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
-    try:
+    with _writing(storage.result_path(job.results, spec), "the result"):
         storage.write(job.results, result)
-    except OSError as error:
-        place = storage.result_path(job.results, spec)
-        hint = "make room and run the same command again, which goes on from the last checkpoint"
-        raise BadInput(f"the result cannot be written to {place}: {error.strerror}; {hint}") from error
     tidy(job)
     if result.diverged:
         warnings.append(f"training diverged: its losses are no numbers; the score is of visit {result.best.visits}")
     return Outcome(job, "done", warnings=tuple(dict.fromkeys(warnings)))
+
+
+@contextlib.contextmanager
+def _writing(place: Path, what: str) -> Iterator[None]:
+    """While inside, a disk that takes no more is answered with what to do."""
+    try:
+        yield
+    except OSError as error:
+        hint = "make room and run the same command again, which goes on from the last checkpoint"
+        raise BadInput(f"{what} cannot be written to {place}: {error.strerror}; {hint}") from error
 
 
 def _begin(
@@ -246,9 +253,11 @@ def _begin(
     progress, refusal = checkpoint.load(path, belongs_to, device)
     if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):
         progress = None
+    if progress is not None and not _has_what_is_kept(job, progress):
+        progress, refusal = None, "it has no models of the chosen round, which are to be kept"
     if refusal:
         warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
-    if progress is not None and _has_what_is_kept(job, progress):
+    if progress is not None:
         return progress, path, warnings
     if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
         of_any_length = {key: value for key, value in belongs_to.items() if key != "visits"}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.experiments.schema import UNREAD, Column, Experiment, Mistake, all_settings, load, mistakes
+from fedbench.experiments.parts import Column, Experiment
+from fedbench.experiments.schema import UNREAD, Mistake, all_settings, load, mistakes
 from fedbench.storage import Facts, Index, files
 from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import seed_list
@@ -99,11 +100,7 @@ def plan(
                 adapt_visits=column.adapt_visits,
                 visits=experiment.visits(column, preset),
                 evaluate_every=length.evaluate_every,
-                settings={
-                    key: str(value)
-                    for key, value in {**experiment.settings, **column.settings}.items()
-                    if key.partition(".")[0] in (*here, "all")
-                },
+                settings=_settings(experiment, column, [found[method] for method in here]),
                 device=device,
                 settings_file=settings_file(experiment),
                 data_root=data_root,
@@ -119,6 +116,24 @@ def plan(
         for method in here:
             jobs[column.name, method] = [job for job in made if job.spec.method == method]
     return Plan(experiment, preset, jobs, gaps, titles)
+
+
+def _settings(experiment: Experiment, column: Column, methods: Sequence[str]) -> dict[str, str]:
+    """The settings of a column that are of the `methods` run there, which are found by these texts.
+
+    Those of the column go before the experiment's, what it says of `all` methods included.
+    """
+    from fedbench import plugins
+
+    known = [plugins.find_method(method) for method in methods]
+    having = {f"{plugin.name}.{each.name}" for plugin in known for each in plugins.hyperparameters(plugin.cls)}
+    having |= {f"all.{name.partition('.')[2]}" for name in having}
+    general = {
+        key: value
+        for key, value in experiment.settings.items()
+        if f"all.{key.partition('.')[2]}" not in column.settings
+    }
+    return {key: str(value) for key, value in {**general, **column.settings}.items() if key in having}
 
 
 def settings_file(experiment: Experiment) -> Path | None:

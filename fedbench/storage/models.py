@@ -7,6 +7,7 @@ clients, k values of an embedding.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,19 +55,26 @@ def read_models(path: Path, result: Result) -> tuple[dict[int, dict[str, Tensor]
     if result.models is None:
         raise BadInput(f"{path} has no kept models: make it again with `fedbench run --keep-models`")
     file = path.with_name(result.models.file)
+    again = "make the run again with `fedbench run --keep-models`"
     try:
         content = read_bytes(file, LARGEST)
     except OSError as error:
-        raise BadInput(f"the models of {path} cannot be read: {file}: {error.strerror}") from None
+        place = "name the results folder that they are in, or "
+        raise BadInput(f"the models of {path} cannot be read: {file}: {error.strerror}; {place}{again}") from None
     if hashlib.sha256(content).hexdigest() != result.models.sha256:
-        raise BadInput(f"{file} is damaged, or of another run: its SHA-256 is not the one in {path.name}")
+        wrong = f"is damaged, or of another run: its SHA-256 is not the one in {path.name}"
+        raise BadInput(f"{file} {wrong}; remove it, and {again}")
     try:
         tensors = load(content)
     except SafetensorError as error:
-        raise BadInput(f"{file} is no safetensors file: {error}") from None
+        raise BadInput(f"{file} is no safetensors file: {error}; remove it, and {again}") from None
     embeddings = tensors.pop("embeddings", None)
-    models: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        _, client, parameter = name.split(".", 2)
-        models.setdefault(int(client), {})[parameter] = value
-    return dict(sorted(models.items())), embeddings
+    models: dict[int, dict[str, Tensor]] = {i: {} for i in range(result.spec.clients - result.spec.novel_clients)}
+    for name, value in sorted(tensors.items()):  # they come in any order
+        found = re.fullmatch(r"client\.([0-9]{1,9})\.(.+)", name)
+        if found is None or int(found[1]) not in models:
+            raise BadInput(f"{file} holds {name[:100]!r}, which is no model of a client of this run; {again}")
+        models[int(found[1])][found[2]] = value
+    if empty := [i for i, model in models.items() if not model]:
+        raise BadInput(f"{file} has no model of client {empty[0]}; remove it, and {again}")
+    return models, embeddings

@@ -12,6 +12,7 @@ from small_experiment import MINE
 from fedbench import storage
 from fedbench.api import reproduce
 from fedbench.errors import BadInput
+from fedbench.experiments import parts
 from fedbench.experiments import schema as experiment
 from fedbench.experiments.keys import documentation
 from fedbench.experiments.schema import line_of, load
@@ -70,8 +71,8 @@ def test_nothing_that_is_remembered_weakly_is_a_published_value() -> None:
 
 def test_the_documentation_of_keys_names_every_key() -> None:
     text = documentation()
-    for part in (experiment.Experiment, experiment.Column, experiment.Length, experiment.Claim):
-        assert all(f"| `{key}` | " in text and f"| `{key}` |  |" not in text for key in experiment.keys_of(part))
+    for part in (parts.Experiment, parts.Column, parts.Length, parts.Claim):
+        assert all(f"| `{key}` | " in text and f"| `{key}` |  |" not in text for key in parts.keys_of(part))
     assert "equal within 1 point" in text
 
 

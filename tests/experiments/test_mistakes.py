@@ -129,6 +129,32 @@ def test_what_follows_from_a_mistake_is_none_of_its_own(mine: Path) -> None:
     assert lines_of(str(error.value))[0] == 7
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("x = 1", "x = nan", "x = nan: input should be a finite number"),
+        ('["mlp-digits*2", "mlp-digits*4"]', '["mlp-digits*2", 4]', "give a text such as lenet, or a list of such"),
+        ('["mlp-digits*2", "mlp-digits*4"]', '"mlp-digits*2,,mlp-digits*4"', "there is nothing between two commas"),
+        ('["mlp-digits*2", "mlp-digits*4"]', f'"mlp-digits*{"9" * 5000}"', "write NAME*CLIENTS"),
+        ("fedavg.local.lr = 0.01", 'fedavg.local.lr = 0.01\n"fedavg.local.lr" = 0.1', "fedavg.local.lr is set twice"),
+        ("[published.one]\nfedavg = ", '[published]\n"not a name" = [3]\none.fedavg = ', "names are lower-case"),
+        ("[published.one]", '[published."not a name"]', "names are lower-case letters"),
+    ],
+)
+def test_a_mistake_is_said_once(mine: Path, old: str, new: str, message: str) -> None:
+    assert old in FILE
+    mine.write_text(FILE.replace(old, new, 1))
+    with pytest.raises(BadInput) as error:
+        load(str(mine), plugin_mistakes)
+    assert message in str(error.value)
+    assert len(lines_of(str(error.value))) == 1
+
+
+def test_a_mark_at_the_beginning_that_editors_write_is_no_mistake(mine: Path) -> None:
+    mine.write_text(FILE, encoding="utf-8-sig")
+    assert load(str(mine), plugin_mistakes).title == "Mine"
+
+
 def test_nothing_is_made_of_a_file_with_mistakes(mine: Path, tmp_path: Path) -> None:
     mine.write_text(FILE.replace("fedavg > local in one", "fedavg >", 1))
     with pytest.raises(BadInput, match="cannot be read"):
@@ -142,6 +168,11 @@ def test_an_experiment_without_columns_needs_a_part_that_needs_none(mine: Path) 
     mine.write_text(head.replace('axis = "k"\n', ""))
     with pytest.raises(BadInput, match="the key methods is missing"):
         load(str(mine))
+    mine.write_text(head.replace('axis = "k"\n', 'extras = ["sweep"]\n'))
+    with pytest.raises(BadInput, match="the key methods is missing"):
+        load(str(mine))
+    mine.write_text(head.replace('axis = "k"\n', 'extras = ["linear-theory"]\n'))
+    assert not load(str(mine)).columns
 
 
 # ---------------------------------------------------------------- what a file may say
@@ -159,6 +190,20 @@ def test_a_preset_may_run_some_methods_only(mine: Path, tmp_path: Path) -> None:
     made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")
     assert set(made.jobs) == {("one", "local"), ("two", "local")}
     assert str(made.gaps["one", "fedavg"]) == "not in the preset: smoke"
+
+
+def test_what_is_set_for_all_is_for_those_that_have_it(mine: Path, tmp_path: Path) -> None:
+    """Also in a preset in which no method has it; and a column's word goes before the experiment's on one method."""
+    text = FILE.replace('"local"]', '"local", "pfedhn"]').replace(
+        "fedavg.local.lr = 0.01", "fedavg.local.lr = 0.01\nall.hypernetwork.hidden = 7"
+    )
+    text = text.replace("x = 1\n", "x = 1\nsettings = { all.local.lr = 0.3 }\n", 1)
+    for methods in ("", 'methods = ["fedavg"]'):
+        mine.write_text(text.replace("seeds = 2", f"seeds = 2\n{methods}"))
+        made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")
+        assert {made.jobs[name, "fedavg"][0].spec.params["local.lr"] for name in ("one", "two")} == {0.3, 0.01}
+        if not methods:
+            assert made.jobs["one", "pfedhn"][0].spec.params["hypernetwork.hidden"] == 7
 
 
 PLUGINS = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from small_runs import a_job
 
 from fedbench.api import reproduce
 from fedbench.dataset import Data
@@ -15,12 +18,15 @@ from fedbench.errors import BadInput
 from fedbench.experiments.rules import CellName
 from fedbench.experiments.schema import load
 from fedbench.partitions import Coarse, Dirichlet, split
+from fedbench.reporting.claims import answers
 from fedbench.reporting.paper import parts
 from fedbench.reporting.paper.distance import nearest_distances
 from fedbench.reporting.paper.embeddings import grouping
 from fedbench.reporting.paper.extractors import matrix, mix, summary
-from fedbench.reporting.paper.material import Material
+from fedbench.reporting.paper.material import Material, Stored
+from fedbench.reporting.paper.sizes import clients_by_network
 from fedbench.runs.plan import plan
+from fedbench.storage import result_path
 
 FILE = """\
 title = "Mine"
@@ -104,6 +110,34 @@ def test_a_sweep_compares_columns_by_seed_and_knows_their_places(tmp_path: Path)
     ]
     assert table.rows[0][1][0].value == pytest.approx(np.mean(differences))
     assert (out / "figures" / "sweep.png").is_file()
+
+
+def test_results_that_tables_refuse_to_average_decide_no_claim(tmp_path: Path) -> None:
+    """Of two versions of fedbench: a claim is not tested where the table has no mean."""
+    claim = '[[claims]]\ntext = "Mine."\nwhere = "here"\ncertainty = "remembered"\nrule = "pfedhn-pc > fedavg in {}"\n'
+    text = FILE.format(extras="sweep", column="", keep="false") + claim.format("one") + claim.format("one, gap")
+    path, results = tmp_path / "mine.toml", tmp_path / "results"
+    path.write_text(text.replace("clients = 10", "clients = 4").replace("visits = 12", "visits = 3"))
+    reproduce(str(path), preset="smoke", jobs=1, results=results, out=tmp_path / "out", device="cpu")
+    made = plan(load(str(path)), "smoke", results=results, device="cpu")
+    first, second = answers(made, parts(made))
+    assert first.verdict in ("holds", "does not hold", "undecided")
+    assert second.verdict == "not tested"
+    assert "(its results do not give it)" in second.evidence, "there are no unseen clients"
+    job = made.jobs["one", "fedavg"][1]
+    stored = json.loads(result_path(results, job.spec).read_text())
+    stored["provenance"]["software"]["fedbench"] = "0.0.9"
+    result_path(results, job.spec).write_text(json.dumps(stored))
+    assert set(Material(made).stored) == {("one", "pfedhn-pc"), ("two", "fedavg"), ("two", "pfedhn-pc")}
+    answer = answers(made, parts(made))[0]
+    assert answer.verdict == "not tested"
+    assert answer.evidence == "There is no accuracy of fedavg in one (no results that can be averaged)."
+
+
+def test_a_network_of_unseen_clients_alone_has_no_accuracy_among_the_trained(tmp_path: Path) -> None:
+    spec = a_job(tmp_path, clients=5, novel_clients=2, network="mlp-digits*3,mnist-mlp*2").spec
+    job, result = SimpleNamespace(networks=()), SimpleNamespace(spec=spec)
+    assert clients_by_network(Stored(job, tmp_path, result)) == {"mlp-digits": [0, 1, 2]}  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -265,3 +299,14 @@ def test_a_setting_without_novel_clients_reads_as_before() -> None:
     for half in ({"novel": 2}, {"novel_alpha": 0.1}):
         with pytest.raises(ValueError, match="belong together"):
             Dirichlet(**half)
+
+
+def test_embeddings_that_are_no_numbers_are_a_sentence() -> None:
+    vectors = np.ones((4, 2))
+    vectors[2, 1] = np.nan
+    with pytest.raises(BadInput, match="no numbers: training diverged"):
+        grouping(vectors, np.array([0, 0, 1, 1]), 10)
+
+
+def test_a_client_alone_has_no_other_extractor() -> None:
+    assert summary(np.array([[80.0]]), [{0, 1}]) == {"diagonal": 80.0}

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbench.errors import BadInput
+from fedbench.experiments.parts import Experiment
 from fedbench.experiments.rules import CellName, Rule, parse_rule, resolve
-from fedbench.experiments.schema import Experiment, load
+from fedbench.experiments.schema import load
 from fedbench.reporting.claims import decide, interval
 
 FILE = """\
@@ -73,6 +74,10 @@ def cell(method: str, column: str, quantity: str = "accuracy") -> CellName:
         ("equal within 1e-8: a, b in x", Rule("equal", ("a", "b"), margin=1e-8, places=("x",))),
         ("falls with: distance", Rule("falls", axis="distance")),
         ("rises with: k in a, gap", Rule("rises", axis="k", places=("a", "gap"))),
+        ("A  >  Each Of b,b , c  IN x", Rule("greater", ("a",), ("b", "c"), places=("x",))),
+        ("equal  within 1E-3  Points: k = 5 , 15,5", Rule("equal", ("k=5", "k=15"), margin=1e-3)),
+        ("equal within 1 point: k=-1, -2", Rule("equal", ("k=-1", "k=-2"), margin=1.0)),
+        ("Falls  With : K", Rule("falls", axis="k")),
     ],
 )
 def test_forms(text: str, rule: Rule) -> None:
@@ -81,7 +86,8 @@ def test_forms(text: str, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "a >", "> b", "a = b", "a > b > c", "equal within points: a, b", "falls with:", "equal: a, b"]
+    "text",
+    ["", "a", "a >", "> b", "a = b", "a > b > c", "equal within points: a, b", "falls with:", "equal: a, b", "a > ,"],
 )
 def test_what_is_no_rule_is_answered_with_the_forms(text: str) -> None:
     with pytest.raises(BadInput, match=r"cannot be read: write `A > each of B, C in COLUMN`"):
@@ -125,8 +131,51 @@ def test_series_run_over_the_columns_that_have_a_place(mine: Experiment) -> None
     assert resolve(parse_rule("falls with: k in pfedhn"), mine).series == [
         [cell("pfedhn", "k-5"), cell("pfedhn", "k-15")]
     ]
-    measured = resolve(parse_rule("rises with: distance in gap, pfedhn"), mine).series
-    assert measured == [[cell("pfedhn", column, "gap") for column in ("k-5", "k-15", "other")]]
+
+
+def test_distances_are_those_of_columns_with_unseen_clients(tmp_path: Path) -> None:
+    """A column that has none can never be on that axis, and must not keep the others from being tested."""
+    (tmp_path / "mine.toml").write_text(FILE.replace("clients = 10\n", "clients = 10\nnovel_clients = 2\n"))
+    measured = resolve(parse_rule("rises with: distance in gap, pfedhn"), load(str(tmp_path / "mine.toml"))).series
+    assert measured == [[cell("pfedhn", column, "gap") for column in ("k-5", "k-15")]]
+
+
+def test_names_are_known_in_any_case(mine: Experiment) -> None:
+    assert resolve(parse_rule("pFedHN > FedAvg in K-5"), mine) == resolve(parse_rule("pfedhn > fedavg in k-5"), mine)
+
+
+NETWORKS = {  # as a file may write several networks, and how results name them
+    '"./Small_Net.py*4,LeNet * 6:shuffled"': ["small-net", "lenet"],
+    '["lenet*3", " lenet-8*4", "lenet*3 :shuffled "]': ["lenet", "lenet-8"],
+}
+
+
+@pytest.mark.parametrize("text", NETWORKS)
+def test_networks_are_quantities_by_the_names_that_results_give_them(text: str, tmp_path: Path) -> None:
+    file = FILE.replace('extras = ["distance"]', 'extras = ["sizes"]').replace("x = 5\n", f"x = 5\nnetwork = {text}\n")
+    (tmp_path / "mine.toml").write_text(file)
+    loaded = load(str(tmp_path / "mine.toml"))
+    for name in NETWORKS[text]:
+        assert resolve(parse_rule(f"pfedhn > local in k-5, {name}"), loaded).cells == {
+            cell("pfedhn", "k-5", name),
+            cell("local", "k-5", name),
+        }
+
+
+def test_what_is_of_no_run_is_one_cell_also_beside_columns(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FILE.replace('extras = ["distance"]', 'extras = ["linear-theory"]'))
+    found = resolve(parse_rule("equal within 1e-7: fitted, theorem"), load(str(tmp_path / "mine.toml")))
+    assert found.pairs == [(cell("", "", "fitted"), cell("", "", "theorem"))]
+
+
+def test_a_name_that_means_two_things_is_refused(tmp_path: Path) -> None:
+    text = FILE.replace("x = 15", "x = 5").replace('name = "other"', 'name = "local"')
+    (tmp_path / "mine.toml").write_text(text)
+    loaded = load(str(tmp_path / "mine.toml"))
+    with pytest.raises(BadInput, match="'k=5' is the place of the columns k-5, k-15: name one of them"):
+        resolve(parse_rule("pfedhn > fedavg in k=5"), loaded)
+    with pytest.raises(BadInput, match="'local' is the name of a method and a column of this experiment: rename the"):
+        resolve(parse_rule("pfedhn > local"), loaded)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +188,11 @@ def test_series_run_over_the_columns_that_have_a_place(mine: Experiment) -> None
         ("pfedhn > k-5", "not one with another: pfedhn is a method, k-5 is a column"),
         ("pfedhn > fedavg in local", "which is one too"),
         ("equal within 1 point: pfedhn", "at least two names"),
+        ("equal within 1 point: k=5, k-5", "at least two names"),
+        ("pfedhn > each of fedavg, pfedhn", "compares 'pfedhn' with itself: name another method"),
+        ("falls with: k in other", "'other' has no place on the axis 'k': give it an x, or leave it out"),
+        ("falls with: k in k-5", "needs two columns that have a place there, and has 1"),
+        ("rises with: distance", "needs two columns that have a place there, and has 0"),
     ],
 )
 def test_names_that_are_no_cells_are_one_sentence(mine: Experiment, text: str, message: str) -> None:

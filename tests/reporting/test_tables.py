@@ -15,7 +15,7 @@ import pytest
 from small_results import Maker, put
 
 from fedbench import storage
-from fedbench.experiments.schema import Published
+from fedbench.experiments.parts import Published
 from fedbench.reporting import report
 from fedbench.reporting import tables as forms
 from fedbench.reporting.cells import collect, read

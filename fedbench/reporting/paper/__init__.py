@@ -20,7 +20,7 @@ def parts(plan: Plan, *, data_root: Path | None = None, download: bool = True) -
     """Everything that the `extras` of an experiment make of the results of a `plan`, together."""
     material = Material(plan, data_root, download)
     together = Part(values=material.values(), places=material.places())
-    for extra in plan.experiment.extras:
+    for extra in dict.fromkeys(plan.experiment.extras):
         module = import_module(f"fedbench.reporting.paper.{extra.replace('-', '_')}")
         together.add(module.part(material))
     return together

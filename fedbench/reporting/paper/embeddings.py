@@ -40,10 +40,13 @@ class Grouping:
 def grouping(embeddings: Floats, groups: Ints, permutations: int = PERMUTATIONS) -> Grouping:
     """Purity and silhouette, and the same for groups dealt at random, by a fixed seed.
 
-    Raises BadInput where some group has one client only, or there is only one group.
+    Raises BadInput where some group has one client only, or there is only one group, and for embeddings that are no
+    numbers.
     """
     from sklearn.metrics import silhouette_score
 
+    if not np.isfinite(embeddings).all():
+        raise BadInput("the embeddings are no numbers: training diverged; use a smaller rate")
     _, counts = np.unique(groups, return_counts=True)
     if len(counts) < 2 or counts.min() < 2:
         raise BadInput("embeddings are compared by group where there are at least two groups of at least two clients")

@@ -30,6 +30,7 @@ def matrix(stored: Stored, material: Material) -> tuple[Floats, list[set[int]]]:
     from fedbench import plugins
     from fedbench.runs.kept import load_models
     from fedbench.runs.prepare import make_network
+    from fedbench.task import normalise
 
     result = stored.result
     partition, data = material.partition(stored), material.data(stored)
@@ -38,8 +39,10 @@ def matrix(stored: Stored, material: Material) -> tuple[Floats, list[set[int]]]:
     if len(networks.distinct) > 1:
         raise BadInput("extractors of different networks do not fit the same heads: use one network for all clients")
     network = make_network(networks.distinct[0], data)
-    from fedbench.task import normalise
-
+    if any(model.keys() != network.shapes.keys() for model in models.values()):
+        raise BadInput(
+            f"its models are not of the network {network.name} alone, whose extractor and head are exchanged"
+        )
     mean, std = (torch.tensor(each)[:, None, None] for each in (data.mean, data.std))
     ids = list(models)
     found = np.zeros((len(ids), len(ids)))
@@ -131,8 +134,10 @@ def summary(found: Floats, classes: list[set[int]]) -> dict[str, float]:
         "shared-all": [(i, j) for i, j in pairs if classes[i] == classes[j]],
     }
     means = {name: float(np.mean([found[pair] for pair in group])) for name, group in groups.items() if group}
-    others = found + np.diag(np.full(n, -np.inf))
-    return {"diagonal": float(np.mean(np.diag(found))), **means, "best-other": float(others.max(axis=1).mean())}
+    if pairs:
+        others = found + np.diag(np.full(n, -np.inf))
+        means["best-other"] = float(others.max(axis=1).mean())
+    return {"diagonal": float(np.mean(np.diag(found))), **means}
 
 
 def _relative(numbers: Mapping[str, Mapping[int, float]], key: str) -> dict[int, float]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import ACCURACY, CellName
+from fedbench.reporting.cells import differences, run_of
 from fedbench.reporting.tables import Column, Entry, Table
 from fedbench.storage.gap import Gap, Missing
 
 if TYPE_CHECKING:
     from fedbench.dataset import Data
-    from fedbench.experiments.schema import Column as Setting
+    from fedbench.experiments.parts import Column as Setting
     from fedbench.partitions import Partition
     from fedbench.reporting.figures import Picture
     from fedbench.runs.job import Job
@@ -68,7 +69,10 @@ class Material:
 
     @cached_property
     def stored(self) -> dict[tuple[str, str], list[Stored]]:
-        """The results that are there and current, by column and method, in the order of the seeds."""
+        """The results that are there and current, by column and method, in the order of the seeds.
+
+        Those that differ in more than the seed are left out, as in tables, which say so.
+        """
         from fedbench.runs.state import look
 
         found: dict[tuple[str, str], list[Stored]] = {}
@@ -77,7 +81,11 @@ class Material:
                 there = look(job)
                 if there.state == "done" and there.path is not None:
                     found.setdefault(place, []).append(Stored(job, there.path, there.read(job)))
-        return found
+        return {
+            place: results
+            for place, results in found.items()
+            if not differences([run_of(each.result, each.path) for each in results])
+        }
 
     @property
     def columns(self) -> list[Setting]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import CellName
+from fedbench.models import ALIASES
 from fedbench.reporting.figures import styles
 from fedbench.reporting.paper.lines import Axis, Line, draw_lines
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
@@ -11,14 +12,19 @@ from fedbench.reporting.tables import Column, Table
 
 
 def clients_by_network(stored: Stored) -> dict[str, list[int]]:
-    """The places among the trained clients of those with each network, in the order of first mention."""
+    """The places among the trained clients of those with each network, in the order of first mention.
+
+    A network that only unseen clients have is not there.
+    """
     from fedbench import plugins
 
     spec = stored.result.spec
     networks = plugins.parse_networks(spec.network, spec.clients, dict(stored.job.networks))
     places = networks.places(spec.seed)[: spec.clients - spec.novel_clients]
     return {
-        plugin.name: [i for i, place in enumerate(places) if place == k] for k, plugin in enumerate(networks.distinct)
+        plugin.name: [i for i, place in enumerate(places) if place == k]
+        for k, plugin in enumerate(networks.distinct)
+        if k in places
     }
 
 
@@ -41,10 +47,11 @@ def part(material: Material) -> Part:
                     found.setdefault(method, {}).setdefault(network, {})[each.seed] = value
         if not found:
             continue
-        networks = list(next(iter(found.values())))
+        networks = list(dict.fromkeys(network for row in found.values() for network in row))
         for method, row in found.items():
-            for network, by_seed in row.items():
-                made.values[CellName(network, method, column.name)] = by_seed
+            for name, network in [*((each, each) for each in row), *ALIASES.items()]:  # rules may use either name
+                if network in row:
+                    made.values[CellName(name, method, column.name)] = row[network]
         made.tables.append(
             Table(
                 name=f"{column.name}-sizes",

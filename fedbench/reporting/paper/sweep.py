@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fedbench.experiments.parts import Column as Setting
 from fedbench.experiments.rules import ACCURACY, CellName
-from fedbench.experiments.schema import Column as Setting
 from fedbench.reporting.claims import interval
 from fedbench.reporting.figures import styles
 from fedbench.reporting.paper.lines import Axis, Line, draw_lines

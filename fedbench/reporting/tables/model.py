@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedbench.experiments.schema import CERTAINTY, Published
+from fedbench.experiments.parts import CERTAINTY, Published
 from fedbench.storage.gap import Gap
 
 INSEPARABLE, UNCOMMITTED, UNLIKE = "†", "‡", "*"
