@@ -121,7 +121,7 @@ def run(
     others. Raises BadInput for what cannot be run, before anything runs, and Stopped after Ctrl-C.
     """
     console = console or new_console()
-    announce(methods, dataset, console)
+    announce(methods, dataset, console, scheduler)
     from fedbench.runs.comparison import Comparison
 
     return compare(
@@ -154,11 +154,23 @@ def run(
     )
 
 
-def announce(methods: object, dataset: object, console: Console) -> None:
-    """Say at once what is about to happen: torch alone takes a second to import."""
+def announce(methods: object, dataset: object, console: Console, scheduler: str | None = None) -> None:
+    """Say at once what is about to happen: torch alone takes a second to import.
+
+    Raises BadInput where there is no such scheduler, before anything is planned.
+    """
     named = methods if isinstance(methods, str | type) else list(methods) if isinstance(methods, Sequence) else methods
     words = [getattr(each, "__name__", str(each)) for each in (named if isinstance(named, list) else [named])]
     console.print(f"planning: {', '.join(words)} on {getattr(dataset, '__name__', dataset)}", markup=False)
+    _reach(scheduler)
+
+
+def _reach(scheduler: str | None) -> None:
+    """Raise BadInput where there is no such scheduler."""
+    if scheduler is not None:
+        from fedbench.runs.scheduler import count_workers
+
+        count_workers(scheduler)
 
 
 def compare(
@@ -214,9 +226,13 @@ def _processes(plan: Sequence[Job], jobs: int | None) -> int:
             f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
             " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
         )
-    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
-        raise BadInput(f"jobs={jobs!r}: give the number of runs at a time, at least 1")
+    _check_count("jobs", jobs)
     return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise BadInput(f"{name}={count!r}: give the number of runs at a time, at least 1")
 
 
 def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
@@ -224,17 +240,19 @@ def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler
     from fedbench.plugins.finding import GIVEN
     from fedbench.runs.workers import Workers
 
-    here = _processes(todo, None if scheduler else jobs)
-    if scheduler and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):
+    _check_count("jobs", jobs)
+    _check_count("jobs_per_gpu", jobs_per_gpu)
+    here = _processes(todo, jobs if scheduler is None else None)
+    if scheduler is not None and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):
         raise BadInput("a plug-in was defined in a notebook or script, and no other machine has it: write it to a file")
-    return Workers(jobs=jobs if scheduler else here, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
+    return Workers(jobs=here if scheduler is None else jobs, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
 
 
 def _at_once(jobs: Sequence[Job], at_most: int | None, scheduler: str | None) -> int:
     """How many of `jobs` are made at a time."""
     if scheduler is None:
         return _processes(jobs, at_most)
-    from fedbench.runs.cluster import count_workers
+    from fedbench.runs.scheduler import count_workers
 
     return min(at_most or len(jobs), max(1, count_workers(scheduler)), max(1, len(jobs)))
 
@@ -405,6 +423,7 @@ def reproduce(
     console = console or new_console()
     if run:
         console.print(f"planning: {name}, preset {preset}", markup=False)
+        _reach(scheduler)
     from fedbench.experiments.schema import load
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report

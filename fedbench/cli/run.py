@@ -131,7 +131,7 @@ def run(
     """
     from fedbench import api
 
-    api.announce(methods, dataset, out)
+    api.announce(methods, dataset, out, scheduler)
     from fedbench.runs.comparison import Comparison  # with torch
 
     if seeds is not None and seed_count is not None:

@@ -7,9 +7,7 @@ its result here (`on_worker`), where it is checked and written. Nothing of this 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +21,18 @@ from filelock import FileLock, Timeout
 
 from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.plugins import said
 from fedbench.runs import luggage
 from fedbench.runs.job import Job, Note, Outcome, tidy, write_note
 from fedbench.runs.on_worker import RESOURCE, Made, Parcel, needed, perform
 from fedbench.runs.pool import WATCH_EVERY, stop_on_ctrl_c
-from fedbench.runs.roster import Roster, apart
+from fedbench.runs.roster import Roster
+from fedbench.runs.scheduler import connect
 from fedbench.runs.state import is_current, look
 from fedbench.storage import Result
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT = 5.0  # seconds to reach a scheduler
 LOOK_EVERY = 1.0  # seconds between two looks for new workers and for runs of other processes
 PATIENCE = 5.0  # seconds that a job may wait on its worker while a newer worker has nothing to do
 TURN = 0.005  # seconds between two steps
@@ -80,62 +77,6 @@ def run(
             token.unlink(missing_ok=True)
             campaign.close()
     return [campaign.outcomes[job.spec.identity] for job in jobs]
-
-
-@contextlib.contextmanager
-def connect(scheduler: str) -> Iterator[Client]:
-    """A client of the scheduler at an address, or whose file is given. Raises BadInput where there is none."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise BadInput("--scheduler needs Dask, which is not installed: pip install 'fedbench[cluster]'") from None
-    address = _address(scheduler)
-    try:
-        # a client that reaches something else than a scheduler waits for it without end
-        found = apart(asyncio.run, _kind(address)).result(CONNECT + 1)
-        if found != "Scheduler":
-            raise BadInput(f"at {scheduler} is a Dask {found.lower()}: give the address of the scheduler")
-        client = Client(address, timeout=CONNECT, set_as_default=False)
-    except BadInput:
-        raise
-    except Exception as error:  # of many kinds, Dask's own among them
-        silent = f"nothing answered within {CONNECT:.0f} seconds"
-        reason = silent if isinstance(error, TimeoutError) else said(error)
-        raise BadInput(f"no Dask scheduler answers at {scheduler}: {reason}; `fedbench cluster` tells how") from None
-    try:
-        yield client
-    finally:
-        client.close(timeout=5)
-
-
-def _address(scheduler: str) -> str:
-    """The address that `--scheduler` means."""
-    try:
-        file = Path(scheduler).expanduser()
-        address = str(json.loads(file.read_text())["address"]) if file.is_file() else scheduler
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BadInput(f"--scheduler {scheduler} is not the file that a Dask scheduler wrote: {said(error)}") from None
-    if "://" not in address:
-        raise BadInput(f"--scheduler {scheduler}: there is no such file, and an address is like tcp://HOST:8786")
-    return address
-
-
-async def _kind(address: str) -> str:
-    """What answers at `address`, as Dask calls it: Scheduler, Worker, Nanny."""
-    from distributed.core import rpc
-    from distributed.security import Security
-
-    async def ask() -> str:
-        async with rpc(address, connection_args=Security().get_connection_args("client")) as there:
-            return str((await there.identity())["type"])
-
-    return await asyncio.wait_for(ask(), CONNECT)
-
-
-def count_workers(scheduler: str) -> int:
-    """How many workers the scheduler has. Raises BadInput as `connect` does."""
-    with connect(scheduler) as client:
-        return len(client.nthreads())
 
 
 @dataclass

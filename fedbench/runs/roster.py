@@ -6,7 +6,6 @@ sentence says why. Each is asked in a thread of its own, so that one that does n
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from fedbench.plugins import said
 from fedbench.runs import luggage, on_worker
 from fedbench.runs.job import Job
 from fedbench.runs.on_worker import Needs
+from fedbench.runs.scheduler import apart
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -106,17 +106,3 @@ class Roster:
     def _refused(self, address: str, why: str) -> Worker:
         self.say_once(f"worker {address} is not used: {why}")
         return Worker()
-
-
-def apart(function: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-    """Call `function` in a thread that nobody waits for, not even the end of the process."""
-    future: Future[Any] = Future()
-
-    def body() -> None:
-        try:
-            future.set_result(function(*arguments, **options))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=body, daemon=True).start()
-    return future

@@ -29,7 +29,7 @@ class Workers:
     ) -> list[Outcome]:
         """Run `jobs`, as `pool.run` does; `say` gets sentences about workers that are not used, and that died."""
         with announced(jobs):
-            if self.scheduler:
+            if self.scheduler is not None:
                 from fedbench.runs import cluster
 
                 return cluster.run(jobs, self.scheduler, on_progress, on_outcome, at_most=self.jobs, say=say)

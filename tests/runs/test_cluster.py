@@ -26,10 +26,12 @@ import pytest
 from small_runs import all_numbers, finish, start
 
 import fedbench
-from fedbench import plugins, storage
+from fedbench import api, plugins, storage
 from fedbench.errors import BadInput
-from fedbench.runs import cluster, luggage, on_worker, pool
+from fedbench.runs import cluster, luggage, on_worker, pool, scheduler
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.console import new_console
+from fedbench.runs.estimate import show_plan
 from fedbench.runs.job import Job, Outcome
 from fedbench.runs.prepare import forget_data, make_partition
 from fedbench.runs.workers import Workers
@@ -257,9 +259,48 @@ def test_without_the_extra_the_option_says_what_to_install(tmp_path: Path, monke
 )
 def test_a_wrong_address_is_answered_soon(address: str, words: str) -> None:
     began = time.monotonic()
-    with pytest.raises(BadInput, match=words), cluster.connect(address):
+    with pytest.raises(BadInput, match=words), scheduler.connect(address):
         pass
-    assert time.monotonic() - began < cluster.CONNECT + 10  # Dask's import included
+    assert time.monotonic() - began < scheduler.CONNECT + 10  # Dask's import included
+
+
+@pytest.mark.parametrize("command", ["run --methods fedavg", "reproduce table1", "tune --methods fedavg"])
+def test_a_command_with_a_wrong_address_ends_before_it_plans(command: str, tmp_path: Path) -> None:
+    """The variable of the environment is the option."""
+    where = {"FEDBENCH_SCHEDULER": "tcp://127.0.0.1:9"}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "fedbench", *command.split()],
+        cwd=tmp_path,
+        env=environment(**where),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - began < 10
+    assert done.returncode == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("jobs", 0), ("jobs", -1), ("jobs", True), ("jobs_per_gpu", 0)])
+def test_a_number_of_runs_at_a_time_is_one(name: str, value: int, tmp_path: Path) -> None:
+    """Also where the workers are a scheduler's: with less than one at a time nothing would ever begin."""
+    options: dict[str, Any] = {"jobs": None, "jobs_per_gpu": 1, name: value}
+    with pytest.raises(BadInput, match=f"{name}={value}: give the number of runs at a time"):
+        api._workers(planned(tmp_path), options["jobs"], options["jobs_per_gpu"], "tcp://127.0.0.1:9")
+
+
+def test_a_dry_run_for_gpus_that_are_elsewhere_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    console = new_console()
+    with console.capture() as captured:
+        show_plan(planned(tmp_path, device="cuda", remote=True), 1, console)
+    assert "missing" in captured.get()
+    assert "how long runs on a GPU take is not known" in captured.get()
 
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.0 200 OK\r\n\r\nhello, world; hello, world"])
@@ -278,15 +319,15 @@ def test_what_is_no_scheduler_is_answered_soon(says: bytes, tmp_path: Path) -> N
         file = tmp_path / "scheduler.json"
         file.write_text(json.dumps({"address": f"tcp://127.0.0.1:{server.getsockname()[1]}"}))
         began = time.monotonic()
-        with pytest.raises(BadInput, match="no Dask scheduler answers at"), cluster.connect(str(file)):
+        with pytest.raises(BadInput, match="no Dask scheduler answers at"), scheduler.connect(str(file)):
             pass
-        assert time.monotonic() - began < cluster.CONNECT + 3
+        assert time.monotonic() - began < scheduler.CONNECT + 3
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"address": 3}', "\0"])
 def test_a_file_that_no_scheduler_wrote_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "scheduler.json").write_text(content)
-    with pytest.raises(BadInput, match="--scheduler"), cluster.connect(str(tmp_path / "scheduler.json")):
+    with pytest.raises(BadInput, match="--scheduler"), scheduler.connect(str(tmp_path / "scheduler.json")):
         pass
 
 
