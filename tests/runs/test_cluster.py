@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import pytest
 from small_runs import all_numbers, finish, start
+from typer.testing import CliRunner
 
 import fedbench
 from fedbench import api, plugins, storage
+from fedbench.cli import app
 from fedbench.errors import BadInput
 from fedbench.runs import cluster, luggage, on_worker, pool, scheduler
 from fedbench.runs.comparison import Comparison
@@ -34,6 +36,7 @@ from fedbench.runs.console import new_console
 from fedbench.runs.estimate import show_plan
 from fedbench.runs.job import Job, Outcome
 from fedbench.runs.prepare import forget_data, make_partition
+from fedbench.runs.status import announced
 from fedbench.runs.workers import Workers
 
 distributed = pytest.importorskip("distributed")
@@ -379,6 +382,17 @@ def test_samples_that_changed_are_noticed_by_a_process_that_lives_on(tmp_path: P
     np.savez(tmp_path / "tiny.npz", images=np.ones((300, 8, 8), dtype=np.uint8))
     forget_data()
     assert on_worker.lacking(needs) == {where: "its samples are others than here"}
+
+
+def test_cluster_tells_how_for_the_plan_at_hand(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, seeds=[1, 2, 3])
+    with announced(jobs):
+        told = CliRunner().invoke(app, ["cluster", str(tmp_path), "--device", "cuda", "--workers", "2"]).stdout
+    assert "3 runs are planned" in told
+    assert "digits" in told
+    assert "--nworkers 2 --nthreads 1 --memory-limit 0 --resources GPU=1" in told
+    wrong = CliRunner().invoke(app, ["cluster", "--device", "gpu"])
+    assert isinstance(wrong.exception, BadInput)
 
 
 # ---------------------------------------------------------------- three workers
