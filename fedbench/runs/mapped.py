@@ -29,7 +29,7 @@ WAIT = 600.0  # seconds for another process that makes the file
 
 def load(dataset: Plugin, root: Path) -> tuple[Data, str]:
     """The samples of `dataset` and their fingerprint. Raises BadInput as `Dataset.load` does."""
-    path = _path(dataset, root / f"{dataset.name}.npz") if dataset.cls.cached else None
+    path = place(dataset, root)
     if path is None:  # also where the file is yet to be downloaded: it is mapped the next time
         return _copy(dataset, root)
     return _read(path) or _made(dataset, root, path) or _copy(dataset, root)
@@ -51,10 +51,14 @@ def _made(dataset: Plugin, root: Path, path: Path) -> tuple[Data, str] | None:
     return None
 
 
-def _path(dataset: Plugin, source: Path) -> Path | None:
+def place(dataset: Plugin, root: Path) -> Path | None:
+    """Where the file of the samples belongs that are in `root` now; None where they come from no file there."""
+    source = root / f"{dataset.name}.npz"
     try:
-        now = source.stat()
+        now = source.stat() if dataset.cls.cached else None
     except OSError:
+        return None
+    if now is None:
         return None
     about = (dataset.code, now.st_size, now.st_ino, now.st_mtime_ns, now.st_ctime_ns)
     return source.with_name(f".{dataset.name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:KEY]}.mapped")

@@ -115,21 +115,26 @@ def lacking(needs: Needs) -> dict[str, str]:
         for (dataset, root), fingerprint in needs.samples.items():
             if dataset not in lacks:
                 try:
-                    if _samples(luggage.unpacked(dataset, needs.luggage), root)[1] != fingerprint:
-                        lacks[dataset] = "its samples are others than here"
+                    _root(luggage.unpacked(dataset, needs.luggage), root, fingerprint)
                 except BadInput as error:
                     lacks[dataset] = str(error)
         return lacks
 
 
-def _samples(dataset: str, given: Path) -> tuple[Path, str]:
-    """The folder in which this worker has a data set, and the fingerprint of its samples. Raises BadInput."""
+def _root(dataset: str, given: Path, fingerprint: str) -> Path:
+    """The folder in which this worker has these very samples of a data set. Raises BadInput where there is none."""
     found = plugins.find_dataset(dataset)
     roots = list(dict.fromkeys([given, data_root()]))
-    root = next((root for root in roots if not found.cls.cached or (root / f"{found.name}.npz").is_file()), None)
-    if root is None:
-        raise BadInput(f"it has no {found.name}.npz in {' or '.join(map(str, roots))}: put it there")
-    return root, data_fingerprint(dataset, root)
+    why = f"it has no {found.name}.npz in {' or '.join(map(str, roots))}: put it there"
+    for root in roots:
+        if not found.cls.cached or (root / f"{found.name}.npz").is_file():
+            try:
+                if data_fingerprint(dataset, root) == fingerprint:
+                    return root
+                why = "its samples are others than here"
+            except BadInput as error:
+                why = str(error)
+    raise BadInput(why)
 
 
 class _Asked:
@@ -174,7 +179,8 @@ def perform(parcel: Parcel) -> Made | None:
 
 def _made(parcel: Parcel, asked: _Asked, tell: Callable[[Note], None]) -> Made:
     given, files = parcel.job, parcel.needs.luggage
-    root, _ = _samples(luggage.unpacked(given.dataset, files), given.data_root)
+    fingerprint = parcel.needs.samples[given.dataset, given.data_root]
+    root = _root(luggage.unpacked(given.dataset, files), given.data_root, fingerprint)
     job = luggage.at_home(given, files, root)
     if parcel.shared:
         return replace(work(job, asked, os.getpid(), wait=False, tell=tell), job=given), b"", b""

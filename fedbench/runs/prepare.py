@@ -33,16 +33,17 @@ class Problem:
 
 
 # the samples that were loaded last, their fingerprint, and whether they come from a file
-_loaded: dict[tuple[str, Path], tuple[Data, str, bool]] = {}
+_loaded: dict[tuple[str, Path, Path | None], tuple[Data, str, bool]] = {}
 
 
 def _load(where: str, root: Path) -> tuple[Data, str, bool]:
-    found = _loaded.get((where, root))
+    plugin = plugins.find_dataset(where)
+    key = where, root, mapped.place(plugin, root)  # another file is known by another place
+    found = _loaded.get(key)
     if found is None:
-        plugin = plugins.find_dataset(where)
         found = (*mapped.load(plugin, root), bool(plugin.cls.cached))
         _loaded.clear()  # a worker of a cluster may be asked for its samples while it runs a job
-        _loaded[where, root] = found
+        _loaded[key] = found
     return found
 
 

@@ -35,7 +35,7 @@ from fedbench.runs.comparison import Comparison
 from fedbench.runs.console import new_console
 from fedbench.runs.estimate import show_plan
 from fedbench.runs.job import Job, Outcome
-from fedbench.runs.prepare import forget_data, make_partition
+from fedbench.runs.prepare import make_partition
 from fedbench.runs.status import announced
 from fedbench.runs.workers import Workers
 
@@ -367,21 +367,28 @@ def test_the_modules_beside_a_plug_in_travel_with_it(tmp_path: Path) -> None:
     assert luggage.codes(parts, {}) != {parts[0]: code}
 
 
-def test_samples_that_changed_are_noticed_by_a_process_that_lives_on(tmp_path: Path) -> None:
-    """What a worker said of them once does not hold for ever; neither does who holds which of them."""
+def test_samples_that_changed_are_noticed_by_a_process_that_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker said of them once does not hold for ever; neither does who holds which of them.
+
+    A worker may have them in a folder of its own, though others are where the submitting process has them.
+    """
     (tmp_path / "tiny.py").write_text(TINY)
     for rows in (400, 300):
         np.savez(tmp_path / "tiny.npz", images=np.zeros((rows, 8, 8), dtype=np.uint8))
         jobs = planned(tmp_path / "results", dataset=str(tmp_path / "tiny.py"), data_root=tmp_path)
         needs = on_worker.needed(jobs)
         assert on_worker.lacking(needs) == {}
-        forget_data()
         where = jobs[0].dataset
         partition = make_partition(where, tmp_path, jobs[0].spec.partition, 5, 1)
         assert max(int(part.max()) for part in partition.train) < rows
     np.savez(tmp_path / "tiny.npz", images=np.ones((300, 8, 8), dtype=np.uint8))
-    forget_data()
     assert on_worker.lacking(needs) == {where: "its samples are others than here"}
+    (tmp_path / "own").mkdir()
+    np.savez(tmp_path / "own" / "tiny.npz", images=np.zeros((300, 8, 8), dtype=np.uint8))
+    monkeypatch.setenv("FEDBENCH_DATA", str(tmp_path / "own"))
+    assert on_worker.lacking(needs) == {}
 
 
 def test_cluster_tells_how_for_the_plan_at_hand(tmp_path: Path) -> None:
