@@ -121,7 +121,7 @@ def run(
     others. Raises BadInput for what cannot be run, before anything runs, and Stopped after Ctrl-C.
     """
     console = console or new_console()
-    announce(methods, dataset, console)
+    announce(methods, dataset, console, scheduler)
     from fedbench.runs.comparison import Comparison
 
     return compare(
@@ -154,11 +154,23 @@ def run(
     )
 
 
-def announce(methods: object, dataset: object, console: Console) -> None:
-    """Say at once what is about to happen: torch alone takes a second to import."""
+def announce(methods: object, dataset: object, console: Console, scheduler: str | None = None) -> None:
+    """Say at once what is about to happen: torch alone takes a second to import.
+
+    Raises BadInput where there is no such scheduler, before anything is planned.
+    """
     named = methods if isinstance(methods, str | type) else list(methods) if isinstance(methods, Sequence) else methods
     words = [getattr(each, "__name__", str(each)) for each in (named if isinstance(named, list) else [named])]
     console.print(f"planning: {', '.join(words)} on {getattr(dataset, '__name__', dataset)}", markup=False)
+    _reach(scheduler)
+
+
+def _reach(scheduler: str | None) -> None:
+    """Raise BadInput where there is no such scheduler."""
+    if scheduler is not None:
+        from fedbench.runs.scheduler import count_workers
+
+        count_workers(scheduler)
 
 
 def compare(
@@ -190,53 +202,43 @@ def compare(
 
 
 def dry_run(
-    comparison: Comparison, jobs: int | None = None, console: Console | None = None, *, scheduler: str | None = None
+    comparison: Comparison,
+    jobs: int | None = None,
+    console: Console | None = None,
+    *,
+    jobs_per_gpu: int = 1,
+    scheduler: str | None = None,
 ) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.estimate import show_plan
 
     plan = comparison.jobs()
-    show_plan(plan, _at_once(plan, jobs, scheduler), console or new_console())
+    workers = _workers(plan, jobs, jobs_per_gpu, scheduler)
+    show_plan(plan, workers.at_once(plan), console or new_console())
 
 
-def _processes(plan: Sequence[Job], jobs: int | None) -> int:
-    """How many runs go on at a time: as many as were asked for, or as there are cores, and at most one a run.
+def _workers(plan: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
+    """Where runs like those of `plan` are made.
 
-    Raises BadInput where more than one was asked for and a plug-in is a class that worker processes cannot import.
+    Raises BadInput for numbers that are none, and for a plug-in that only this process knows where others are needed.
     """
-    from joblib import cpu_count  # those that this process may use
-
     from fedbench.plugins.finding import GIVEN
+    from fedbench.runs.workers import Workers
 
+    for name, count in (("jobs", jobs), ("jobs_per_gpu", jobs_per_gpu)):
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            raise BadInput(f"{name}={count!r}: give the number of runs at a time, at least 1")
     given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
+    if given and scheduler is not None:
+        raise BadInput(
+            f"{min(given)} was defined in a notebook or script, and no other machine has it: write it to a file"
+        )
     if given and jobs not in (None, 1):
         raise BadInput(
             f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
             " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
         )
-    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
-        raise BadInput(f"jobs={jobs!r}: give the number of runs at a time, at least 1")
-    return 1 if given else min(jobs or int(cpu_count()), max(1, len(plan)))
-
-
-def _workers(todo: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
-    """Where the runs of `todo` are made. Raises BadInput for a plug-in that only this process knows."""
-    from fedbench.plugins.finding import GIVEN
-    from fedbench.runs.workers import Workers
-
-    here = _processes(todo, None if scheduler else jobs)
-    if scheduler and any(text in GIVEN for job in todo for text in (job.method, job.dataset)):
-        raise BadInput("a plug-in was defined in a notebook or script, and no other machine has it: write it to a file")
-    return Workers(jobs=jobs if scheduler else here, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
-
-
-def _at_once(jobs: Sequence[Job], at_most: int | None, scheduler: str | None) -> int:
-    """How many of `jobs` are made at a time."""
-    if scheduler is None:
-        return _processes(jobs, at_most)
-    from fedbench.runs.cluster import count_workers
-
-    return min(at_most or len(jobs), max(1, count_workers(scheduler)), max(1, len(jobs)))
+    return Workers(jobs=1 if given else jobs, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
 
 
 def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console: Console) -> list[Outcome]:
@@ -247,7 +249,7 @@ def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console
 
     if todo:
         check_writable(todo[0].results, todo)
-    at_once, rates = _at_once(todo, workers.jobs, workers.scheduler), stored_rates(todo)
+    at_once, rates = workers.at_once(todo), stored_rates(todo)
     for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
         console.print(sentence, markup=False, soft_wrap=True)
     with Display(todo, console, at_once, rates) as display:
@@ -335,7 +337,7 @@ def tune(
     def make(rung: int, todo: Sequence[Job]) -> Sequence[Outcome]:
         size = f"{rungs.trials[rung]} trials a method, {rungs.visits[rung]} visits"
         console.print(f"rung {rung + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
-        with Display(todo, console, _at_once(todo, workers.jobs, workers.scheduler)) as display:
+        with Display(todo, console, workers.at_once(todo)) as display:
             return workers.run(todo, display.progress, display.outcome, _warn(console)) if todo else []
 
     found = searched.run(make)
@@ -405,6 +407,7 @@ def reproduce(
     console = console or new_console()
     if run:
         console.print(f"planning: {name}, preset {preset}", markup=False)
+        _reach(scheduler)
     from fedbench.experiments.schema import load
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedbench.cli.console import out, path
+from fedbench.errors import unknown_name
 
 commands = typer.Typer()
 
@@ -26,11 +27,13 @@ TEXT = """\
    With GPUs, one such line for each, with its number:
        CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1 dask worker tcp://HOST:8786 --nworkers 1 --nthreads 1 \\
            --memory-limit 0 --resources GPU=1
+   A worker makes one run at a time: for more on one GPU, raise --nworkers.
    On Slurm, dask-jobqueue starts them (pip install dask-jobqueue), in Python:
        from dask_jobqueue import SLURMCluster
        cluster = SLURMCluster(cores=1, processes=1, memory="4GB", walltime="01:00:00",
                               worker_extra_args=["--lifetime", "55m", "--lifetime-stagger", "4m"])
        cluster.scale(jobs={workers}); print(cluster.scheduler_address)
+       input("workers live as long as this waits")
 
 4. The same command as ever, with the address:
        fedbench run ... --scheduler tcp://HOST:8786        (or: export FEDBENCH_SCHEDULER=tcp://HOST:8786)
@@ -47,13 +50,15 @@ def cluster(
         Path, typer.Argument(parser=path, metavar="PATH", help="Folder of the results, whose plan the workers are for.")
     ] = Path("results"),
     workers: Annotated[int | None, typer.Option(min=1, help="Workers on a machine. Default: one a core.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="What runs are made on: cpu or cuda.")] = "cpu",
 ) -> None:
     """Print how to start a scheduler and workers for runs on several machines."""
     from joblib import cpu_count
 
     from fedbench.runs.status import planned
 
+    if device not in ("cpu", "cuda"):
+        raise unknown_name("device", device, ("cpu", "cuda"))
     missing = planned(results) if results.is_dir() else []
     datasets = sorted({each.dataset for each in missing})
     plan = f"{len(missing)} runs are planned in {results} and have no result yet." if missing else "No run is planned."

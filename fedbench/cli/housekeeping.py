@@ -47,7 +47,7 @@ def status(
     for run in found.running:
         left = "time left unknown" if run.seconds_left is None else f"{duration(run.seconds_left)} left"
         facts = f"{run.visits}/{run.total} visits, validation {percent(run.best)}, {left}"
-        since = f"for {duration(time.time() - run.since)}"
+        since = f"for {duration(max(0.0, time.time() - run.since))}"
         out.print(f"running {since}: {run.name}: {facts} ({run.where})", markup=False, soft_wrap=True)
     for failed in found.failed:
         out.print(f"failed: {failed.name}: {failed.message} ({failed.identity})", markup=False, soft_wrap=True)

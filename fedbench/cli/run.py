@@ -131,7 +131,7 @@ def run(
     """
     from fedbench import api
 
-    api.announce(methods, dataset, out)
+    api.announce(methods, dataset, out, scheduler)
     from fedbench.runs.comparison import Comparison  # with torch
 
     if seeds is not None and seed_count is not None:
@@ -161,7 +161,7 @@ def run(
     if write_config is not None:
         _write(write_config, written(comparison, jobs))
     if dry_run:
-        api.dry_run(comparison, jobs, out, scheduler=scheduler)
+        api.dry_run(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
         return
     try:
         scores = api.compare(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)

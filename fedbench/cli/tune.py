@@ -77,7 +77,7 @@ def tune(
     """
     from fedbench import api
 
-    api.announce(methods, dataset, out)
+    api.announce(methods, dataset, out, scheduler)
     try:
         found = api.tune(
             methods,

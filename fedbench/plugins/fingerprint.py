@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from importlib.abc import InspectLoader
+from pathlib import Path
 from types import ModuleType
 
 from fedbench.plugins import files
@@ -22,15 +23,24 @@ def code_hash(module: ModuleType) -> str:
     of the package that a plug-in was installed with.
     """
     digest = hashlib.sha256()
-    for source in _sources(module.__name__, set()):
+    for _, source in _sources(module.__name__, set()):
         digest.update(repr(meaning_of(ast.parse(source))).encode())
     return digest.hexdigest()[:16]
 
 
-def _sources(name: str, seen: set[str]) -> Iterator[str]:
+def own_files(module: ModuleType) -> list[Path]:
+    """The files of a plug-in file's module that belong to its code hash: itself, and the modules of its folder."""
+    package = module.__name__.partition(".")[0]
+    names = [name for name, _ in _sources(module.__name__, set()) if name.startswith(f"{package}.")]
+    specs = [importlib.util.find_spec(name) for name in names]
+    return [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
+
+
+def _sources(name: str, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """The modules that belong to the hash of the one called `name`, and their source."""
     seen.add(name)
     source, package = _source(name)
-    yield source
+    yield name, source
     for other in sorted(_plugins_imported(ast.parse(source), name, package) - seen):
         yield from _sources(other, seen)
 

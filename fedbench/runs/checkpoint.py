@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fedbench.errors import BadInput
 from fedbench.runs.spill import Spill, unpacked
 from fedbench.storage import Best, HistoryRow, replacing
 from fedbench.storage.schema import check_chosen
@@ -47,7 +48,10 @@ def save(path: Path, progress: Progress, belongs_to: dict[str, Any]) -> None:
 
 
 def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[Progress | None, str]:
-    """The progress at `path`, or None and why it cannot be used (an empty reason where there is no file)."""
+    """The progress at `path`, or None and why it cannot be used (an empty reason where there is no file).
+
+    Raises BadInput where there is no room for what its clients keep.
+    """
     if path.exists() and not (path.is_file() or path.is_dir()):
         return None, "it is not a regular file"  # reading a pipe would never end
     try:
@@ -71,6 +75,8 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> tuple[
         if "order" in stored:
             progress.clients = _clients(path, stored["order"], progress.clients, device)
         return progress, ""
+    except BadInput:
+        raise
     except Exception as error:
         return None, f"it cannot be loaded ({type(error).__name__})"
 

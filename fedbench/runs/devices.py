@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -72,7 +73,8 @@ class Devices:
         yield None
 
     def _lock(self, name: str, place: int) -> FileLock:
-        return FileLock(self.folder / f"{physical(name).replace(':', '-')}-{place}.lock")
+        file = re.sub(r"[^\w-]", "-", physical(name))  # a part of a GPU has a name with slashes
+        return FileLock(self.folder / f"{file}-{place}.lock")
 
 
 def physical(name: str) -> str:

@@ -203,7 +203,10 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
     unknown = [job for job in todo if job.spec.identity not in known]
     check_possible(unknown)
     measured: dict[str, float] = {}
+    elsewhere = [job for job in unknown if job.device == "cuda" and not torch.cuda.is_available()]
     for job in unknown:
+        if job in elsewhere:
+            continue
         if job.spec.method not in measured:
             console.print(
                 f"measuring a few steps of {job.spec.method}, of which there is no run like this", markup=False
@@ -225,6 +228,9 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
     console.print(table)
     for sentence in beginnings(done, todo):
         console.print(sentence, markup=False)
+    if elsewhere:
+        console.print("how long runs on a GPU take is not known: none like them is stored, and there is no GPU here")
+        return
     sources = [*(["stored runs like these"] if rates else []), *(["a few measured steps"] if measured else [])]
     left = duration(together(list(known.values()), processes))
     told = f" (from {' and '.join(sources)}; nothing was run)" if sources else " (everything is done)"

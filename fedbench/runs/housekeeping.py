@@ -87,7 +87,7 @@ def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
     if path.suffix == ".checkpoint":
         why = _useless(path, codes)
         return None if why is None else ("checkpoints", why)
-    if path.suffix == ".progress" or path.name.startswith("stop-"):
+    if path.suffix == ".progress" or path.name.startswith(("stop-", "shared-")):
         return "rubbish", "left by a process that was killed"
     return ("rubbish", "half-written") if path.name.endswith(".partial") else None
 

@@ -23,38 +23,45 @@ from fedbench.dataset import Data
 from fedbench.plugins import Plugin
 from fedbench.storage import replacing
 
+KEY = 16  # digits of the key
 WAIT = 600.0  # seconds for another process that makes the file
 
 
 def load(dataset: Plugin, root: Path) -> tuple[Data, str]:
     """The samples of `dataset` and their fingerprint. Raises BadInput as `Dataset.load` does."""
-    path = _path(dataset, root / f"{dataset.name}.npz") if dataset.cls.cached else None
+    path = place(dataset, root)
     if path is None:  # also where the file is yet to be downloaded: it is mapped the next time
         return _copy(dataset, root)
-    with contextlib.suppress(OSError, Timeout):
-        with FileLock(root / f".{dataset.name}.mapped.lock", timeout=WAIT):
-            found = _read(path)
-            if found is None:
-                data, name = _copy(dataset, root)
-                with replacing(path) as file:
-                    torch.save({"data": {f.name: getattr(data, f.name) for f in fields(Data)}, "name": name}, file)
-                del data
-                found = _read(path)
-            for old in root.glob(f".{dataset.name}-*.mapped"):
-                if old != path:
-                    old.unlink(missing_ok=True)
-        if found is not None:
-            return found
-    return _copy(dataset, root)
+    return _read(path) or _made(dataset, root, path) or _copy(dataset, root)
 
 
-def _path(dataset: Plugin, source: Path) -> Path | None:
+def _made(dataset: Plugin, root: Path, path: Path) -> tuple[Data, str] | None:
+    """Make the file at `path`, in one process for all; None where it cannot be written."""
+    # torch makes a RuntimeError of a full disk
+    with contextlib.suppress(OSError, Timeout, RuntimeError), FileLock(root / f".{dataset.name}.mapped.lock", WAIT):
+        if not path.is_file() or _read(path) is None:
+            data, name = _copy(dataset, root)
+            with replacing(path) as file:
+                torch.save({"data": {f.name: getattr(data, f.name) for f in fields(Data)}, "name": name}, file)
+            del data
+        for old in root.glob(f".{dataset.name}-{'?' * KEY}.mapped"):
+            if old != path:
+                old.unlink(missing_ok=True)
+        return _read(path)
+    return None
+
+
+def place(dataset: Plugin, root: Path) -> Path | None:
+    """Where the file of the samples belongs that are in `root` now; None where they come from no file there."""
+    source = root / f"{dataset.name}.npz"
     try:
-        now = source.stat()
+        now = source.stat() if dataset.cls.cached else None
     except OSError:
         return None
+    if now is None:
+        return None
     about = (dataset.code, now.st_size, now.st_ino, now.st_mtime_ns, now.st_ctime_ns)
-    return source.with_name(f".{dataset.name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.mapped")
+    return source.with_name(f".{dataset.name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:KEY]}.mapped")
 
 
 def _copy(dataset: Plugin, root: Path) -> tuple[Data, str]:

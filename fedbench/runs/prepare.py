@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -33,16 +33,17 @@ class Problem:
 
 
 # the samples that were loaded last, their fingerprint, and whether they come from a file
-_loaded: dict[tuple[str, Path], tuple[Data, str, bool]] = {}
+_loaded: dict[tuple[str, Path, Path | None], tuple[Data, str, bool]] = {}
 
 
 def _load(where: str, root: Path) -> tuple[Data, str, bool]:
-    found = _loaded.get((where, root))
+    plugin = plugins.find_dataset(where)
+    key = where, root, mapped.place(plugin, root)  # another file is known by another place
+    found = _loaded.get(key)
     if found is None:
-        plugin = plugins.find_dataset(where)
         found = (*mapped.load(plugin, root), bool(plugin.cls.cached))
         _loaded.clear()  # a worker of a cluster may be asked for its samples while it runs a job
-        _loaded[where, root] = found
+        _loaded[key] = found
     return found
 
 
@@ -57,9 +58,8 @@ def forget_data() -> None:
         _loaded.clear()
 
 
-@cache
 def data_fingerprint(where: str, root: Path) -> str:
-    """What the samples of a data set are known by on other machines."""
+    """What the samples of a data set, as they are loaded now, are known by on other machines."""
     return _load(where, root)[1]
 
 
@@ -74,9 +74,14 @@ def make_network(plugin: Plugin, data: Data) -> Network:
     return plugins.network(plugin, image_shape(data), data.classes)
 
 
-@lru_cache(maxsize=2)
 def make_partition(where: str, root: Path, partition: str, clients: int, seed: int) -> Partition:
     """Who holds which rows. `partition` is a text that finds its kind, by name or file."""
+    return _partition(where, root, data_fingerprint(where, root), partition, clients, seed)
+
+
+@lru_cache(maxsize=2)
+def _partition(where: str, root: Path, fingerprint: str, partition: str, clients: int, seed: int) -> Partition:
+    """A partition of samples with that `fingerprint`: their file may become another one while a process lives."""
     dataset, data = plugins.find_dataset(where).cls, load_data(where, root)
     kind = plugins.parse_partition(partition, dataset)
     with plugins.guarded(f"the partition {partition!r}", f"cannot be made for {clients} clients"):
@@ -87,8 +92,7 @@ def refresh() -> None:
     """Read plug-in files again that were edited since they were found, and forget what was made with them."""
     if plugins.refresh():
         _loaded.clear()
-        data_fingerprint.cache_clear()
-        make_partition.cache_clear()
+        _partition.cache_clear()
 
 
 def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:

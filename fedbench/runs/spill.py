@@ -7,6 +7,7 @@ process ends, however it ends. A state comes back as it went: names in their ord
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Iterator, MutableMapping
@@ -16,6 +17,7 @@ from typing import IO
 import torch
 
 from fedbench import tree
+from fedbench.errors import BadInput
 from fedbench.tree import Tree
 
 IN_MEMORY = 128_000_000  # bytes
@@ -51,8 +53,9 @@ class Spill(MutableMapping[int, Tree]):
     def packed(self, client: int) -> bytes:
         """The bytes of a state that waits in the file."""
         place, length = self.there[client]
-        self.file.seek(place)
-        return self.file.read(length)
+        with self._room():
+            self.file.seek(place)
+            return self.file.read(length)
 
     def __setitem__(self, client: int, state: Tree) -> None:
         if client in self:
@@ -85,15 +88,26 @@ class Spill(MutableMapping[int, Tree]):
             self.free.setdefault(length, []).append(place)
 
     def _write(self, client: int) -> None:
-        state = self.here.pop(client)
-        self.size -= tree.nbytes(state)
-        content = packed(state)
+        content = packed(self.here[client])
         places = self.free.get(len(content))
         place = places.pop() if places else self.end
+        with self._room():
+            self.file.seek(place)
+            self.file.write(content)
         self.end = max(self.end, place + len(content))
-        self.file.seek(place)
-        self.file.write(content)
+        self.size -= tree.nbytes(self.here.pop(client))
         self.there[client] = place, len(content)
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """While inside, a disk that is full ends the run, and is no reason to doubt its checkpoint."""
+        try:
+            yield
+        except OSError as error:
+            raise BadInput(
+                f"what clients keep does not fit into memory, and the rest cannot be kept in {self.folder}: "
+                f"{error.strerror}; make room and run the same command again, which goes on from the last checkpoint"
+            ) from error
 
 
 def packed(state: Tree) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fedbench.runs.job import Job
 
 FRESH = 30.0  # seconds for which a note is believed where locks cannot be asked
+# what comes of reading as JSON of a certain form what may be anything
+NO_JSON = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Planned:
     seed: int
     visits: int
     likeness: tuple[str, str, str, str]  # device, network, data set, method
+    family: str
+    cut: int  # the visits at which a longer run of its family answers for it
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,10 @@ def status(results: str | Path = "results") -> Status:
     index.save()
     running = {each.identity: each for each in _running(root / WORK) if each.identity not in done}
     failed = {each.identity: each for each in _failed(root / WORK) if each.identity not in {*done, *running}}
-    missing = [each for each in planned(root) if each.identity not in {*done, *running, *failed}]
+    plan, known = planned(root), {*done, *running, *failed}
+    families = {each.family for each in plan}
+    answered = {(facts.family, cut) for facts in done.values() if facts.family in families for cut in facts.cuts}
+    missing = [each for each in plan if each.identity not in known and (each.family, each.cut) not in answered]
     by_method: dict[tuple[str, str], int] = {}
     for facts in done.values():
         key = facts.likeness[2], facts.likeness[3]
@@ -93,8 +101,8 @@ def status(results: str | Path = "results") -> Status:
     speeds = Speeds(done.values())
     left: list[float | None] = [each.seconds_left for each in running.values()]
     left += [speeds.seconds(each.likeness, each.visits) for each in missing]
-    known = [each for each in left if each is not None]
-    seconds = sum(known) / max(1, len(running)) if len(known) == len(left) else None
+    told = [each for each in left if each is not None]
+    seconds = sum(told) / max(1, len(running)) if len(told) == len(left) else None
     return Status(by_method, damaged, list(running.values()), list(failed.values()), missing, seconds)
 
 
@@ -140,7 +148,8 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
     for job in jobs:
         spec = job.spec
         likeness = (spec.device, spec.network, spec.dataset, spec.method)
-        rows.append((spec.identity, spec.method, spec.dataset, spec.seed, job.total_visits, likeness))
+        row = (spec.identity, spec.method, spec.dataset, spec.seed, job.total_visits, likeness)
+        rows.append((*row, spec.family, spec.visits))
     name = hashlib.sha256(json.dumps(sorted(row[0] for row in rows)).encode()).hexdigest()[:16]
     path = jobs[0].results / WORK / f"{name}.plan"
     with contextlib.suppress(OSError):
@@ -149,22 +158,28 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
         yield
     finally:
         for each in path.parent.glob("*.plan"):  # those of processes that were killed among them
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                if all(
-                    (path.parent.parent / r[2] / r[1] / f"{r[0]}.json").is_file() for r in json.loads(read_bytes(each))
-                ):
+            root, left = path.parent.parent, _plan(each)
+            if left and all((root / run.dataset / run.method / f"{run.identity}.json").is_file() for run in left):
+                with contextlib.suppress(OSError):
                     each.unlink()
 
 
 def planned(root: Path) -> list[Planned]:
     """The runs that were planned and were not all done when their process ended."""
-    found: dict[str, Planned] = {}
-    for path in sorted((root / WORK).glob("*.plan")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            for identity, method, dataset, seed, visits, (device, network, _, _) in json.loads(read_bytes(path)):
-                likeness = (device, network, dataset, method)
-                found[identity] = Planned(identity, method, dataset, int(seed), int(visits), likeness)
+    found = {run.identity: run for path in sorted((root / WORK).glob("*.plan")) for run in _plan(path)}
     return list(found.values())
+
+
+def _plan(path: Path) -> list[Planned]:
+    """The runs of the plan at `path`; none where it is no plan."""
+    found = []
+    with contextlib.suppress(*NO_JSON):
+        for identity, method, dataset, seed, visits, likeness, family, cut in json.loads(read_bytes(path)):
+            device, network = map(str, likeness[:2])
+            alike = (device, network, str(dataset), str(method))
+            facts = (str(identity), str(method), str(dataset), int(seed), int(visits), alike)
+            found.append(Planned(*facts, family=str(family), cut=int(cut)))
+    return found
 
 
 # ---------------------------------------------------------------- running and failed
@@ -172,22 +187,28 @@ def planned(root: Path) -> list[Planned]:
 
 def _running(folder: Path) -> Iterator[Running]:
     for path in sorted(folder.glob("*.progress")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(*NO_JSON):
             note = json.loads(read_bytes(path))
             if not is_held(path.with_suffix(".lock"), path.stat().st_mtime):
                 continue
             visits, total = int(note["visits"]), int(note["total"])
-            rate = float(note["seconds"]) / visits if visits else None
+            rate = _number(note["seconds"]) / visits if visits else None
             yield Running(
                 identity=path.stem,
                 name=str(note["name"]),
                 where=str(note["where"]),
                 visits=visits,
                 total=total,
-                since=float(note["since"]),
+                since=_number(note["since"]),
                 seconds_left=None if rate is None else rate * (total - visits),
-                best=note["best"],
+                best=None if note["best"] is None else _number(note["best"]),
             )
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
 
 
 def is_held(lock: Path, noted: float = 0.0) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from small_runs import a_job, numbers
+from small_runs import a_job, linux, numbers
 
 from fedbench import plugins, storage, tree
 from fedbench.dataset import Data
@@ -214,6 +214,44 @@ def test_a_plan_goes_when_all_of_it_is_done(tmp_path: Path) -> None:
         status(tmp_path / "none")
 
 
+def test_a_run_that_a_longer_one_answers_is_not_missing(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"methods": ["fedavg"], "novel_clients": 0, "adapt_visits": None, "settings": {}}
+    short, long = (a_job(tmp_path, visits=visits, **changes) for visits in (10, 12))
+    with announced([short]):
+        assert [each.identity for each in status(tmp_path).missing] == [short.spec.identity]
+        assert work(long).ending == "done"
+        assert pool.split_done([short]) == ([short], [])
+        assert status(tmp_path).missing == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[[]]", "[null]", '"text"', '{"a": 1}', "5", "[" * 100_000, '[["a", "b", "c", 1, 2, "four", "e", 3]]'],
+)
+def test_what_no_process_wrote_is_no_plan_and_no_note(text: str, tmp_path: Path) -> None:
+    """It disturbs neither who looks nor who runs something beside it."""
+    a = a_job(tmp_path)
+    (tmp_path / storage.WORK).mkdir()
+    for name in ("other.plan", "other.progress"):
+        (tmp_path / storage.WORK / name).write_text(text)
+    with announced([a]):
+        found = status(tmp_path)
+    assert a.spec.identity in [each.identity for each in found.missing]
+    assert found.running == []
+
+
+@pytest.mark.parametrize("wrong", [{"best": "0.5"}, {"since": "NaN"}, {"seconds": 1e999}, {"visits": None}])
+def test_a_note_with_what_is_no_number_is_no_note(wrong: dict[str, Any], tmp_path: Path) -> None:
+    a = a_job(tmp_path)
+    note = {"visits": 6, "total": 14, "seconds": 3.0, "best": None, "name": "x", "where": "host, cpu", "since": 1.0}
+    (tmp_path / storage.WORK).mkdir()
+    job.write_note(a, note)
+    with FileLock(storage.work_path(tmp_path, a.spec, "lock")):
+        assert len(status(tmp_path).running) == 1
+        job.write_note(a, {**note, **wrong})
+        assert status(tmp_path).running == []
+
+
 # ---------------------------------------------------------------- states in a file
 
 
@@ -299,6 +337,23 @@ def test_a_run_whose_states_do_not_fit_has_the_same_numbers(
     assert numbers(paths[0]) == numbers(paths[1])
 
 
+@linux
+def test_a_full_disk_ends_a_run_and_takes_its_checkpoint_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The states are whole in memory or in the file; a checkpoint that finds no room is no damaged one."""
+    path = tmp_path / "checkpoint"
+    checkpoint.save(path, Progress(server={}, clients=Spill({1: state(1)}, tmp_path)), {})  # type: ignore[arg-type]
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    states = Spill({}, tmp_path, limit=0)
+    with pytest.raises(BadInput, match="No space left on device; make room and run the same command again"):
+        states[3] = state(3)
+    assert same(states[3], state(3))
+    monkeypatch.setattr(Spill.__init__, "__defaults__", (0,))
+    with pytest.raises(BadInput, match="No space left on device"):
+        checkpoint.load(path, {}, torch.device("cpu"))
+
+
 # ---------------------------------------------------------------- samples that processes share
 
 
@@ -367,4 +422,25 @@ def test_a_folder_that_cannot_be_written_to_does_without(tmp_path: Path, monkeyp
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(mapped, "replacing", refuse)
+    assert alike(mapped.load(dataset, tmp_path)[0], dataset.cls().load(tmp_path))
+
+
+@linux
+def test_a_full_disk_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch does not call it an OSError."""
+    monkeypatch.setattr(mapped, "replacing", lambda path: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+    dataset = cached(tmp_path)
+    assert alike(mapped.load(dataset, tmp_path)[0], dataset.cls().load(tmp_path))
+
+
+def test_a_mapping_that_is_there_needs_no_lock_and_is_not_that_of_another_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder may be one that others have written, and cannot be written to."""
+    other = tmp_path / ".cifar10-grey-0123456789abcdef.mapped"
+    other.touch()
+    dataset = cached(tmp_path)
+    mapped.load(dataset, tmp_path)
+    assert other.exists()
+    monkeypatch.setattr(mapped, "FileLock", None)
     assert alike(mapped.load(dataset, tmp_path)[0], dataset.cls().load(tmp_path))

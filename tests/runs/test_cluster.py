@@ -7,9 +7,11 @@ that a process works in, `/proc/self/cwd`, and it works in another one.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,13 +24,19 @@ from typing import Any
 import numpy as np
 import pytest
 from small_runs import all_numbers, finish, start
+from typer.testing import CliRunner
 
 import fedbench
-from fedbench import storage
+from fedbench import api, plugins, storage
+from fedbench.cli import app
 from fedbench.errors import BadInput
-from fedbench.runs import cluster, pool
+from fedbench.runs import cluster, luggage, on_worker, pool, scheduler
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.console import new_console
+from fedbench.runs.estimate import show_plan
 from fedbench.runs.job import Job, Outcome
+from fedbench.runs.prepare import make_partition
+from fedbench.runs.status import announced
 from fedbench.runs.workers import Workers
 
 distributed = pytest.importorskip("distributed")
@@ -254,23 +262,144 @@ def test_without_the_extra_the_option_says_what_to_install(tmp_path: Path, monke
 )
 def test_a_wrong_address_is_answered_soon(address: str, words: str) -> None:
     began = time.monotonic()
-    with pytest.raises(BadInput, match=words), cluster.connect(address):
+    with pytest.raises(BadInput, match=words), scheduler.connect(address):
         pass
-    assert time.monotonic() - began < cluster.CONNECT + 10  # Dask's import included
+    assert time.monotonic() - began < scheduler.CONNECT + 10  # Dask's import included
+
+
+@pytest.mark.parametrize("command", ["run --methods fedavg", "reproduce table1", "tune --methods fedavg"])
+def test_a_command_with_a_wrong_address_ends_before_it_plans(command: str, tmp_path: Path) -> None:
+    """The variable of the environment is the option."""
+    where = {"FEDBENCH_SCHEDULER": "tcp://127.0.0.1:9"}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "fedbench", *command.split()],
+        cwd=tmp_path,
+        env=environment(**where),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - began < 10
+    assert done.returncode == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("jobs", 0), ("jobs", -1), ("jobs", True), ("jobs_per_gpu", 0)])
+def test_a_number_of_runs_at_a_time_is_one(name: str, value: int, tmp_path: Path) -> None:
+    """Also where the workers are a scheduler's: with less than one at a time nothing would ever begin."""
+    options: dict[str, Any] = {"jobs": None, "jobs_per_gpu": 1, name: value}
+    with pytest.raises(BadInput, match=f"{name}={value}: give the number of runs at a time"):
+        api._workers(planned(tmp_path), options["jobs"], options["jobs_per_gpu"], "tcp://127.0.0.1:9")
+
+
+def test_a_dry_run_for_gpus_that_are_elsewhere_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    console = new_console()
+    with console.capture() as captured:
+        show_plan(planned(tmp_path, device="cuda", remote=True), 1, console)
+    assert "missing" in captured.get()
+    assert "how long runs on a GPU take is not known" in captured.get()
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.0 200 OK\r\n\r\nhello, world; hello, world"])
+def test_what_is_no_scheduler_is_answered_soon(says: bytes, tmp_path: Path) -> None:
+    """Something listens there that says nothing, or what no scheduler says; also where a file names it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            kept = []
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(server.accept()[0])
+                    kept[-1].sendall(says)
+
+        threading.Thread(target=answer, daemon=True).start()
+        file = tmp_path / "scheduler.json"
+        file.write_text(json.dumps({"address": f"tcp://127.0.0.1:{server.getsockname()[1]}"}))
+        began = time.monotonic()
+        with pytest.raises(BadInput, match="no Dask scheduler answers at"), scheduler.connect(str(file)):
+            pass
+        assert time.monotonic() - began < scheduler.CONNECT + 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"address": 3}', "\0"])
+def test_a_file_that_no_scheduler_wrote_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "scheduler.json").write_text(content)
+    with pytest.raises(BadInput, match="--scheduler"), scheduler.connect(str(tmp_path / "scheduler.json")):
+        pass
 
 
 def test_a_plug_in_that_changed_is_not_the_one_that_was_imported(tmp_path: Path) -> None:
     """Its text is what counts: a process that lives on takes a copy where the file is another one than it imported."""
     path = str(plugin(tmp_path, "changing", "pass"))
-    first, second = Path(path).read_text(), PLUGIN.format(name="Changing", body="time.sleep(0)")
-    assert cluster._local("fedavg", {path: first}) == "fedavg"
-    assert cluster._local(path, {path: first}) == path
-    Path(path).write_text(second)
-    copy = cluster._local(path, {path: second})
+    first = {path: {"changing.py": Path(path).read_bytes()}}
+    second = {path: {"changing.py": PLUGIN.format(name="Changing", body="time.sleep(0)").encode()}}
+    assert luggage.unpacked("fedavg", first) == "fedavg"
+    assert luggage.unpacked(path, first) == path
+    Path(path).write_bytes(second[path]["changing.py"])
+    copy = luggage.unpacked(path, second)
     assert copy != path
-    assert Path(copy).read_text() == second
+    assert Path(copy).read_bytes() == second[path]["changing.py"]
     assert Path(copy).name == "changing.py"
-    assert Path(cluster._local(path, {path: first})).read_text() == first
+    assert Path(luggage.unpacked(path, first)).read_bytes() == first[path]["changing.py"]
+
+
+def test_the_modules_beside_a_plug_in_travel_with_it(tmp_path: Path) -> None:
+    """Its code hash is the same where none of them is, and where one of them is another."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "__init__.py").write_text("")
+    (tmp_path / "tools" / "inner.py").write_text("from helper import wait\n")
+    (tmp_path / "helper.py").write_text("wait = 0\n")
+    (tmp_path / "other.py").write_text("nobody = 1\n")
+    path = plugin(tmp_path, "helped", "wait")
+    path.write_bytes(b"from tools.inner import wait  # \xe9\n".join([b"# coding: latin-1\n", path.read_bytes()]))
+    parts = [("method", str(path))]
+    code, packed = plugins.find_method(str(path)).code, luggage.pack(parts)
+    assert set(packed[str(path)]) == {"helped.py", "helper.py", "tools/__init__.py", "tools/inner.py"}
+    (tmp_path / "helper.py").write_text("wait = 1\n")
+    plugins.find.cache_clear()
+    assert luggage.codes(parts, packed) == {parts[0]: code}
+    assert luggage.codes(parts, {}) != {parts[0]: code}
+
+
+def test_samples_that_changed_are_noticed_by_a_process_that_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker said of them once does not hold for ever; neither does who holds which of them.
+
+    A worker may have them in a folder of its own, though others are where the submitting process has them.
+    """
+    (tmp_path / "tiny.py").write_text(TINY)
+    for rows in (400, 300):
+        np.savez(tmp_path / "tiny.npz", images=np.zeros((rows, 8, 8), dtype=np.uint8))
+        jobs = planned(tmp_path / "results", dataset=str(tmp_path / "tiny.py"), data_root=tmp_path)
+        needs = on_worker.needed(jobs)
+        assert on_worker.lacking(needs) == {}
+        where = jobs[0].dataset
+        partition = make_partition(where, tmp_path, jobs[0].spec.partition, 5, 1)
+        assert max(int(part.max()) for part in partition.train) < rows
+    np.savez(tmp_path / "tiny.npz", images=np.ones((300, 8, 8), dtype=np.uint8))
+    assert on_worker.lacking(needs) == {where: "its samples are others than here"}
+    (tmp_path / "own").mkdir()
+    np.savez(tmp_path / "own" / "tiny.npz", images=np.zeros((300, 8, 8), dtype=np.uint8))
+    monkeypatch.setenv("FEDBENCH_DATA", str(tmp_path / "own"))
+    assert on_worker.lacking(needs) == {}
+
+
+def test_cluster_tells_how_for_the_plan_at_hand(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, seeds=[1, 2, 3])
+    with announced(jobs):
+        told = CliRunner().invoke(app, ["cluster", str(tmp_path), "--device", "cuda", "--workers", "2"]).stdout
+    assert "3 runs are planned" in told
+    assert "digits" in told
+    assert "--nworkers 2 --nthreads 1 --memory-limit 0 --resources GPU=1" in told
+    wrong = CliRunner().invoke(app, ["cluster", "--device", "gpu"])
+    assert isinstance(wrong.exception, BadInput)
 
 
 # ---------------------------------------------------------------- three workers
@@ -282,7 +411,8 @@ def test_twelve_runs_have_the_bits_of_local_ones_though_a_worker_is_killed(
     three: Cluster, here: Path, tmp_path: Path
 ) -> None:
     """One of the runs is of a plug-in that the third worker has no file of, one raises, and a worker gets a SIGKILL."""
-    mine = plugin(here, "mine", "time.sleep(0.2)")  # each run is seen while it runs
+    mine = plugin(here, "mine", "from helper import wait; time.sleep(wait)")  # each run is seen while it runs
+    (here / "helper.py").write_text("wait = 0.2\n")
     bad = plugin(here, "bad", "raise ArithmeticError('wrong')")
     methods = ["pfedhn-pc", "local", str(mine)]
     pool.run(planned(tmp_path / "local", methods=methods, seeds=[1, 2, 3, 4]), 1, lambda n: None, lambda o: None)
@@ -430,3 +560,45 @@ def test_workers_of_another_kind_are_refused_by_a_sentence(tmp_path: Path) -> No
     finally:
         made.close()
     assert list(storage.files(tmp_path / "results")) == []
+
+
+@linux
+@pytest.mark.slow
+def test_a_worker_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
+    """One is frozen, one has no fedbench: a third one makes the runs.
+
+    While it is at one, Ctrl-C ends a run that waits for it; and where the scheduler ends, so do those that use it.
+    """
+    (tmp_path / "none" / "fedbench").mkdir(parents=True)
+    (tmp_path / "none" / "fedbench" / "__init__.py").write_text("raise ImportError('not here')\n")
+    made = Cluster(tmp_path)
+    try:
+        made.worker(tmp_path, "--no-nanny")
+        made.worker(tmp_path, "--no-nanny", PYTHONPATH=os.pathsep.join([str(tmp_path / "none"), *sys.path]))
+        frozen = made.worker(tmp_path, "--no-nanny")
+        made.wait_for(3)
+        frozen.send_signal(signal.SIGSTOP)
+        run = Run(planned(tmp_path / "results", seeds=[1, 2]), made)
+        assert set(run.finish().values()) == {"done"}
+        (refusal,) = run.said
+        assert "is not used: fedbench cannot be asked there" in refusal
+        assert "ImportError('not here')" in refusal
+        slow = plugin(tmp_path, "slow", "time.sleep(60)")
+        run = Run(planned(tmp_path / "results", methods=[str(slow)]), made)
+        until(lambda: run.seen)
+        command = [sys.executable, "-m", "fedbench", "run", "--methods=fedavg", f"--results={tmp_path / 'waiting'}"]
+        command += ["--visits=60", "--seeds=1", "--device=cpu", f"--scheduler={made.file}"]
+        process = start(command)
+        with made.client() as client:
+            until(lambda: sum(map(len, client.processing().values())) == 2)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert "the same command goes on from here" in finish(process, 130)
+        assert time.monotonic() - began < 30
+        made.processes[0].kill()
+        run.thread.join(30)
+        assert isinstance(run.error, BadInput)
+        assert "the Dask scheduler ended" in str(run.error)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+        made.close()

@@ -12,6 +12,7 @@ import pytest
 from small_runs import a_job, numbers
 
 from fedbench import storage
+from fedbench.api import _workers
 from fedbench.runs import pool
 from fedbench.runs.devices import Devices, physical
 from fedbench.runs.job import Note, Outcome
@@ -80,6 +81,25 @@ def test_tokens_are_of_the_machine_and_not_of_a_process(monkeypatch: pytest.Monk
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert [physical(f"cuda:{i}") for i in range(3)] == ["cuda:3", "cuda:5", "cuda:2"]
     assert physical("cpu:0") == "cpu:0"
+
+
+def test_a_part_of_a_gpu_is_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-0a1b/1/0,MIG-GPU-0a1b/2/0")
+    devices = Devices(("cuda:0", "cuda:1"), 1, tmp_path)
+    with devices.take(Never()) as first, devices.take(Never()) as second:
+        assert (first, second) == ("cuda:0", "cuda:1")
+
+
+def test_as_many_runs_at_a_time_as_there_are_places_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a core or a device, however few runs were planned first: a search makes more of them than a comparison."""
+    monkeypatch.setattr(Devices, "of_this_machine", lambda each: Devices(("cuda:0", "cuda:1"), each))
+    monkeypatch.setattr("fedbench.runs.workers.cpu_count", lambda: 16)
+    jobs = [a_job(tmp_path, seeds=[seed]) for seed in range(1, 21)]
+    gpu = [replace(job, device="cuda") for job in jobs]
+    usual = _workers(jobs[:3], None, 1, None)
+    assert [usual.at_once(jobs), usual.at_once(jobs[:3]), usual.at_once([])] == [16, 3, 1]
+    assert [usual.at_once(gpu), _workers(gpu, None, 3, None).at_once(gpu)] == [2, 6]
+    assert [_workers(jobs, 5, 3, None).at_once(jobs), _workers(gpu, 5, 3, None).at_once(gpu)] == [5, 5]
 
 
 @pytest.mark.slow
