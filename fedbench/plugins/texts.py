@@ -145,7 +145,7 @@ def parse_networks(text: str, clients: int, where: Mapping[str, str] | None = No
         if star and not re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", number):
             raise BadInput(f"in the networks {text!r}, {item!r} cannot be read: write NAME*CLIENTS, e.g. lenet-8*25")
         if not item:
-            raise BadInput(f"in the networks {text!r} there is nothing between two commas: remove one of them")
+            raise BadInput(f"in the networks {text!r} there is nothing before or after a comma: remove the comma")
         if not star and (len(items) > 1 or order):
             raise BadInput(f"in the networks {text!r}, {item!r} has no number of clients: write {item}*CLIENTS")
         plugin = find_network((where or {}).get(name.strip(), name.strip()))

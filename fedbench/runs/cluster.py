@@ -1,8 +1,8 @@
 """Many jobs on the workers of a Dask scheduler, in the submitting process, which alone writes results.
 
 Dask queues, places by resources and moves the task of a dead worker. What is ours: workers are looked at before they
-are used (`roster`), plug-in files travel as text (`luggage`), and a worker that does not see the results folder sends
-its result here (`on_worker`), where it is checked and written. Nothing of this is imported without `--scheduler`.
+are used (`roster`), plug-in files travel as text (`plugin_files`), and a worker that does not see the results folder
+sends its result here (`on_worker`), where it is checked and written. Nothing of this is imported without `--scheduler`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from fedbench import storage
 from fedbench.errors import BadInput
-from fedbench.runs import luggage
+from fedbench.runs import plugin_files
 from fedbench.runs.job import Job, Note, Outcome, tidy, write_note
 from fedbench.runs.on_worker import RESOURCE, Made, Parcel, needed, perform
 from fedbench.runs.pool import WATCH_EVERY, stop_on_ctrl_c
@@ -123,7 +123,7 @@ class _Campaign:
             client.subscribe_topic(topic, lambda event, events=events: events.put(event[1]))
 
     def _queue(self, job: Job) -> deque[Job]:
-        return self.todo.setdefault((frozenset(luggage.parts(job)), job.spec.device), deque())
+        return self.todo.setdefault((frozenset(plugin_files.parts(job)), job.spec.device), deque())
 
     def notes(self) -> dict[str, Note]:
         """How far the runs are, by identity."""

@@ -22,9 +22,9 @@ import fedbench
 from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput
-from fedbench.runs import luggage
+from fedbench.runs import plugin_files
 from fedbench.runs.job import Job, Note, Outcome, work
-from fedbench.runs.luggage import Luggage, Part
+from fedbench.runs.plugin_files import Part, PluginFiles
 from fedbench.runs.prepare import data_fingerprint
 from fedbench.runs.provenance import instruction_set, software
 
@@ -59,12 +59,12 @@ class Needs:
 
     samples: Mapping[tuple[str, Path], str]  # fingerprints by data set and folder
     codes: Mapping[Part, str]  # code hashes of plug-ins
-    luggage: Luggage
+    files: PluginFiles
 
     def of(self, job: Job) -> Needs:
         """What a worker needs for `job`."""
-        data, parts = (job.dataset, job.data_root), luggage.parts(job)
-        files = {where: self.luggage[where] for _, where in parts if where in self.luggage}
+        data, parts = (job.dataset, job.data_root), plugin_files.parts(job)
+        files = {where: self.files[where] for _, where in parts if where in self.files}
         return Needs({data: self.samples[data]}, {part: self.codes[part] for part in parts}, files)
 
 
@@ -109,13 +109,13 @@ def lacking(needs: Needs) -> dict[str, str]:
     """What this worker has not got as it is needed: the text that finds a plug-in, and why."""
     with ONE_QUESTION:
         lacks = {}
-        for part, code in luggage.codes(list(needs.codes), needs.luggage).items():
+        for part, code in plugin_files.codes(list(needs.codes), needs.files).items():
             if code != needs.codes[part]:
                 lacks[part[1]] = code if " " in code else "its code is another one than here"
         for (dataset, root), fingerprint in needs.samples.items():
             if dataset not in lacks:
                 try:
-                    _root(luggage.unpacked(dataset, needs.luggage), root, fingerprint)
+                    _root(plugin_files.unpacked(dataset, needs.files), root, fingerprint)
                 except BadInput as error:
                     lacks[dataset] = str(error)
         return lacks
@@ -178,10 +178,10 @@ def perform(parcel: Parcel) -> Made | None:
 
 
 def _made(parcel: Parcel, asked: _Asked, tell: Callable[[Note], None]) -> Made:
-    given, files = parcel.job, parcel.needs.luggage
+    given, files = parcel.job, parcel.needs.files
     fingerprint = parcel.needs.samples[given.dataset, given.data_root]
-    root = _root(luggage.unpacked(given.dataset, files), given.data_root, fingerprint)
-    job = luggage.at_home(given, files, root)
+    root = _root(plugin_files.unpacked(given.dataset, files), given.data_root, fingerprint)
+    job = plugin_files.at_home(given, files, root)
     if parcel.shared:
         return replace(work(job, asked, os.getpid(), wait=False, tell=tell), job=given), b"", b""
     with tempfile.TemporaryDirectory(prefix="fedbench-run-") as folder:
@@ -196,6 +196,6 @@ def _made(parcel: Parcel, asked: _Asked, tell: Callable[[Note], None]) -> Made:
 
 def needed(jobs: Sequence[Job]) -> Needs:
     """What workers need for `jobs`, as this process has it. Raises BadInput for a plug-in file that is gone."""
-    parts = list(dict.fromkeys(part for job in jobs for part in luggage.parts(job)))
+    parts = list(dict.fromkeys(part for job in jobs for part in plugin_files.parts(job)))
     samples = {data: data_fingerprint(*data) for data in {(job.dataset, job.data_root): None for job in jobs}}
-    return Needs(samples, luggage.codes(parts, {}), luggage.pack(parts))
+    return Needs(samples, plugin_files.codes(parts, {}), plugin_files.pack(parts))

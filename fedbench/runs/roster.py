@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbench.plugins import said
-from fedbench.runs import luggage, on_worker
+from fedbench.runs import on_worker, plugin_files
 from fedbench.runs.job import Job
 from fedbench.runs.on_worker import Needs
 from fedbench.runs.scheduler import apart
@@ -36,7 +36,7 @@ class Worker:
 
     def can(self, job: Job) -> bool:
         """Whether it can do `job`; one at a time, for torch is set up for a whole process."""
-        lacks = any(where in self.lacks for _, where in luggage.parts(job))
+        lacks = any(where in self.lacks for _, where in plugin_files.parts(job))
         return self.used and not lacks and (self.cuda or job.spec.device == "cpu")
 
 

@@ -485,7 +485,7 @@ for text, pieces in (
     ("mlp-digits*x", ("cannot be read",)),
     ("mlp-digits,mnist-mlp", ("has no number of clients",)),
     ("mlp-digits*5,mnist-mlp*6", ("are for 11 clients",)),
-    (",", ("has no number of clients",)),
+    (",", ("there is nothing before or after a comma",)),
     ("nowhere.py", ("no network file nowhere.py",)),
 ):
     bad(f"--network {text!r}", (*NET, text), *pieces)

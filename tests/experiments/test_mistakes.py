@@ -134,7 +134,11 @@ def test_what_follows_from_a_mistake_is_none_of_its_own(mine: Path) -> None:
     [
         ("x = 1", "x = nan", "x = nan: input should be a finite number"),
         ('["mlp-digits*2", "mlp-digits*4"]', '["mlp-digits*2", 4]', "give a text such as lenet, or a list of such"),
-        ('["mlp-digits*2", "mlp-digits*4"]', '"mlp-digits*2,,mlp-digits*4"', "there is nothing between two commas"),
+        (
+            '["mlp-digits*2", "mlp-digits*4"]',
+            '"mlp-digits*2,,mlp-digits*4"',
+            "there is nothing before or after a comma",
+        ),
         ('["mlp-digits*2", "mlp-digits*4"]', f'"mlp-digits*{"9" * 5000}"', "write NAME*CLIENTS"),
         ("fedavg.local.lr = 0.01", 'fedavg.local.lr = 0.01\n"fedavg.local.lr" = 0.1', "fedavg.local.lr is set twice"),
         ("[published.one]\nfedavg = ", '[published]\n"not a name" = [3]\none.fedavg = ', "names are lower-case"),

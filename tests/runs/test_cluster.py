@@ -30,7 +30,7 @@ import fedbench
 from fedbench import api, plugins, storage
 from fedbench.cli import app
 from fedbench.errors import BadInput
-from fedbench.runs import cluster, luggage, on_worker, pool, scheduler
+from fedbench.runs import cluster, on_worker, plugin_files, pool, scheduler
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.console import new_console
 from fedbench.runs.estimate import show_plan
@@ -339,14 +339,14 @@ def test_a_plug_in_that_changed_is_not_the_one_that_was_imported(tmp_path: Path)
     path = str(plugin(tmp_path, "changing", "pass"))
     first = {path: {"changing.py": Path(path).read_bytes()}}
     second = {path: {"changing.py": PLUGIN.format(name="Changing", body="time.sleep(0)").encode()}}
-    assert luggage.unpacked("fedavg", first) == "fedavg"
-    assert luggage.unpacked(path, first) == path
+    assert plugin_files.unpacked("fedavg", first) == "fedavg"
+    assert plugin_files.unpacked(path, first) == path
     Path(path).write_bytes(second[path]["changing.py"])
-    copy = luggage.unpacked(path, second)
+    copy = plugin_files.unpacked(path, second)
     assert copy != path
     assert Path(copy).read_bytes() == second[path]["changing.py"]
     assert Path(copy).name == "changing.py"
-    assert Path(luggage.unpacked(path, first)).read_bytes() == first[path]["changing.py"]
+    assert Path(plugin_files.unpacked(path, first)).read_bytes() == first[path]["changing.py"]
 
 
 def test_the_modules_beside_a_plug_in_travel_with_it(tmp_path: Path) -> None:
@@ -359,12 +359,12 @@ def test_the_modules_beside_a_plug_in_travel_with_it(tmp_path: Path) -> None:
     path = plugin(tmp_path, "helped", "wait")
     path.write_bytes(b"from tools.inner import wait  # \xe9\n".join([b"# coding: latin-1\n", path.read_bytes()]))
     parts = [("method", str(path))]
-    code, packed = plugins.find_method(str(path)).code, luggage.pack(parts)
+    code, packed = plugins.find_method(str(path)).code, plugin_files.pack(parts)
     assert set(packed[str(path)]) == {"helped.py", "helper.py", "tools/__init__.py", "tools/inner.py"}
     (tmp_path / "helper.py").write_text("wait = 1\n")
     plugins.find.cache_clear()
-    assert luggage.codes(parts, packed) == {parts[0]: code}
-    assert luggage.codes(parts, {}) != {parts[0]: code}
+    assert plugin_files.codes(parts, packed) == {parts[0]: code}
+    assert plugin_files.codes(parts, {}) != {parts[0]: code}
 
 
 def test_samples_that_changed_are_noticed_by_a_process_that_lives_on(

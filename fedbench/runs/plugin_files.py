@@ -21,9 +21,8 @@ from fedbench.plugins.fingerprint import own_files
 from fedbench.runs.job import Job
 
 Part = tuple[str, str]  # a plug-in: its kind, and the text that finds it
-Luggage = Mapping[
-    str, Mapping[str, bytes]
-]  # by the path of a plug-in file: it and what belongs to it, by relative path
+# by the path of a plug-in file: it and what belongs to it, by relative path
+PluginFiles = Mapping[str, Mapping[str, bytes]]
 
 imported: dict[str, str] = {}  # the hash of the files that this process imported, by the path of the plug-in
 
@@ -35,7 +34,7 @@ def parts(job: Job) -> list[Part]:
     return [*named, *(("network", where) for _, where in job.networks)]
 
 
-def pack(everything: Iterable[Part]) -> Luggage:
+def pack(everything: Iterable[Part]) -> PluginFiles:
     """The files of those plug-ins that are files. Raises BadInput where one is gone."""
     packed: dict[str, dict[str, bytes]] = {}
     for kind, where in everything:
@@ -49,18 +48,18 @@ def pack(everything: Iterable[Part]) -> Luggage:
     return packed
 
 
-def unpacked(where: str, luggage: Luggage) -> str:
+def unpacked(where: str, files: PluginFiles) -> str:
     """Where this process finds the plug-in `where`: the file itself if it is here and the same, else a copy."""
-    if where not in luggage:
+    if where not in files:
         return where
-    files, path = luggage[where], Path(where)
-    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    contents, path = files[where], Path(where)
+    digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
-        same = all((path.parent / name).read_bytes() == content for name, content in files.items())
+        same = all((path.parent / name).read_bytes() == content for name, content in contents.items())
         if same and imported.setdefault(where, digest) == digest:
             return where
     folder = Path(_scratch().name) / digest
-    for name, content in files.items():
+    for name, content in contents.items():
         if not (folder / name).is_file():
             storage.write_bytes(folder / name, content)
     return str(folder / path.name)
@@ -71,25 +70,25 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="fedbench-worker-")  # goes when the process ends
 
 
-def at_home(job: Job, luggage: Luggage, data_root: Path) -> Job:
+def at_home(job: Job, files: PluginFiles, data_root: Path) -> Job:
     """`job` with the paths of this worker."""
     kind, settings = _cut(job.partition)
     return replace(
         job,
-        method=unpacked(job.method, luggage),
-        dataset=unpacked(job.dataset, luggage),
-        partition=unpacked(kind, luggage) + settings,
-        networks=tuple((name, unpacked(where, luggage)) for name, where in job.networks),
+        method=unpacked(job.method, files),
+        dataset=unpacked(job.dataset, files),
+        partition=unpacked(kind, files) + settings,
+        networks=tuple((name, unpacked(where, files)) for name, where in job.networks),
         data_root=data_root,
     )
 
 
-def codes(everything: Sequence[Part], luggage: Luggage) -> dict[Part, str]:
+def codes(everything: Sequence[Part], files: PluginFiles) -> dict[Part, str]:
     """The code hash that each plug-in has in this process, or why it has none."""
     found = {}
     for kind, where in everything:
         try:
-            found[kind, where] = plugins.find(kind, unpacked(where, luggage)).code
+            found[kind, where] = plugins.find(kind, unpacked(where, files)).code
         except BadInput as error:
             found[kind, where] = str(error)
     return found
