@@ -335,7 +335,8 @@ def tune(
     check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()])
 
     def make(rung: int, todo: Sequence[Job]) -> Sequence[Outcome]:
-        size = f"{rungs.trials[rung]} trials a method, {rungs.visits[rung]} visits"
+        count = rungs.trials[rung]
+        size = f"{count} trial{'' if count == 1 else 's'} a method, {rungs.visits[rung]} visits"
         console.print(f"rung {rung + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
         with Display(todo, console, workers.at_once(todo)) as display:
             return workers.run(todo, display.progress, display.outcome, _warn(console)) if todo else []
