@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def on_noise(name: str, folder: Path) -> Path:
         text = text.replace(f'dataset = "{dataset}"', f'dataset = "{dataset}_noise.py"')
         made = NOISE.format(network=network, channels=channels, side=side, mean="0.5, " * channels)
         (folder / f"{dataset}_noise.py").write_text(made)
+    shutil.copytree(FOLDER / "tuned", folder / "tuned")
     path = folder / f"{name}.toml"
     path.write_text(re.sub(r"(\[presets\.smoke\].*\n(?:.*\n)*?visits = )\d+", r"\g<1>2", text, count=1))
     return path
