@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fedbench.reporting.compose import Claim, Report, experiment_report, gather, report
+from fedbench.reporting.compose import experiment_report, gather, report
+from fedbench.reporting.writing import Claim, Report
 
 __all__ = ["Claim", "Report", "experiment_report", "gather", "report"]

@@ -23,8 +23,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedbench import __version__
-from fedbench.reporting.cells import Collection, Run
+from fedbench.reporting.collection import Collection
 from fedbench.reporting.figures.canvas import Picture
+from fedbench.reporting.run import Run
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.summary import NOTHING
@@ -32,7 +33,7 @@ from fedbench.reporting.tables import Entry, Table, as_csv, body, latex, legend,
 from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
-    from fedbench.reporting.compose import Claim
+    from fedbench.reporting.writing import Claim
 
 PLOT = 120  # pixels: the width of the plot of a difference
 LONG = 26  # letters: a longer name may break

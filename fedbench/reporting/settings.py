@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedbench.experiments.parts import Published
-from fedbench.reporting.cells import Cell, Run, Setting, make_cell, variant_titles, variants
+from fedbench.reporting.cells import Cell, Setting, make_cell, variant_titles, variants
+from fedbench.reporting.run import Run
 from fedbench.storage import Failure
 from fedbench.storage.gap import Gap, Missing
 

@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedbench.reporting.cells import Cell, Floats
+from fedbench.reporting.cells import Cell
+from fedbench.reporting.run import Floats
 from fedbench.storage.gap import Gap, Missing
 
 Metric = Literal["client mean", "pooled"]

@@ -15,13 +15,14 @@ from small_results import Maker, put
 
 from fedbench import storage
 from fedbench.reporting import report
-from fedbench.reporting.cells import collect, read
+from fedbench.reporting.collection import collect
 from fedbench.reporting.figures import LOOK, canvas, draw, styles
 from fedbench.reporting.figures.canvas import contrast, short_name
 from fedbench.reporting.figures.curves import curve, fold_place
 from fedbench.reporting.figures.labels import spread
 from fedbench.reporting.figures.ranks import ranks
 from fedbench.reporting.figures.tradeoffs import on_front
+from fedbench.reporting.run import read
 from fedbench.reporting.settings import by_setting
 
 

@@ -17,7 +17,7 @@ from fedbench.api import reproduce
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import load
 from fedbench.reporting import report
-from fedbench.reporting.cells import collect
+from fedbench.reporting.collection import collect
 from fedbench.reporting.compose import gather
 from fedbench.reporting.figures import draw
 from fedbench.reporting.settings import by_setting

@@ -18,7 +18,8 @@ from fedbench import storage
 from fedbench.experiments.parts import Published
 from fedbench.reporting import report
 from fedbench.reporting import tables as forms
-from fedbench.reporting.cells import collect, read
+from fedbench.reporting.collection import collect
+from fedbench.reporting.run import read
 from fedbench.reporting.settings import by_setting
 from fedbench.reporting.tables import (
     Column,

@@ -19,7 +19,7 @@ from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import load
 from fedbench.reporting import report
-from fedbench.reporting.cells import collect
+from fedbench.reporting.collection import collect
 from fedbench.storage import Failure, Spec, shown
 from fedbench.storage.disk import LARGEST, read_bytes
 

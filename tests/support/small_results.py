@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fedbench import storage
-from fedbench.reporting.cells import Cell, make_cell, read
+from fedbench.reporting.cells import Cell, make_cell
+from fedbench.reporting.run import read
 
 Maker = Callable[..., storage.Result]  # the fixture `make` of the reporting tests
 

@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from fedbench.reporting.cells import Floats
+from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import SettingResults
 
 WIDTH = 3.25  # inches: a column of print

@@ -8,9 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures.canvas import LOOK, Picture, line_styles, new_figure, save_picture, short_name
 from fedbench.reporting.figures.labels import label_ends
+from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import SettingResults, pick_reference
 from fedbench.reporting.statistics import Pairs, losing_share, paired
 

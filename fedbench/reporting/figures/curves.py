@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures.canvas import Picture, Series, line_styles, new_figure, save_picture
 from fedbench.reporting.figures.labels import label_ends
+from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import MethodRow, SettingResults
 from fedbench.reporting.statistics import Metric
 

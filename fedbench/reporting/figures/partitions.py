@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedbench.errors import BadInput
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures.canvas import Picture
 from fedbench.reporting.figures.clients import balance
+from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import SettingResults
 
 if TYPE_CHECKING:

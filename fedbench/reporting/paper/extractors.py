@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import CellName
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
+from fedbench.reporting.run import Floats
 from fedbench.reporting.tables import Column, Table
 
 AT_ONCE = 500  # images in one forward pass

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedbench.experiments.rules import CellName
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.paper.material import Material, Part, entry
+from fedbench.reporting.run import Floats
 from fedbench.reporting.tables import Column, Entry, Table
 from fedbench.storage.spec import seed_list
 

@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from fedbench.reporting.cells import Floats
 from fedbench.reporting.figures import LOOK, Picture, new_figure, save_picture
 from fedbench.reporting.figures.canvas import Style
 from fedbench.reporting.paper.material import BySeed
+from fedbench.reporting.run import Floats
 
 HEIGHT = 2.2  # inches, of the axes and what belongs to them
 LEGEND_ROW = 0.17  # inches

@@ -12,7 +12,8 @@ import numpy as np
 
 from fedbench.errors import BadInput
 from fedbench.experiments.rules import ACCURACY, CellName
-from fedbench.reporting.cells import differences, run_of
+from fedbench.reporting.cells import differences
+from fedbench.reporting.run import run_of
 from fedbench.reporting.tables import Column, Entry, Table
 from fedbench.storage.gap import Gap, Missing
 

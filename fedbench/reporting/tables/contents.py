@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedbench.reporting.cells import Cell, Run
+from fedbench.reporting.cells import Cell
+from fedbench.reporting.run import Run
 from fedbench.reporting.settings import MethodRow, SettingResults, pick_reference
 from fedbench.reporting.statistics import (
     LEVEL,

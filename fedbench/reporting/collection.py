@@ -1,0 +1,141 @@
+"""The results of a folder, whole or cut, with the reasons for every file that is left out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from joblib import Parallel, cpu_count, delayed
+
+from fedbench import storage
+from fedbench.errors import BadInput
+from fedbench.reporting.run import Run, run_of
+from fedbench.storage import Failure
+
+MANY = 400  # files from which the work is spread over processes
+TOGETHER = 50  # files that a process is given at a time
+
+Found = tuple[list[Run], list[str], list[Failure]]  # runs, why files were left out, runs that could not be cut
+
+
+def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Found:
+    runs: list[Run] = []
+    left_out: list[str] = []
+    uncut: list[Failure] = []
+    for path in paths:
+        try:
+            result = storage.read_in_place(path)
+        except BadInput as error:
+            left_out.append(str(error))
+            continue
+        if not at:
+            runs.append(run_of(result, path))
+        for visits in also.get(result.spec.family, ()):
+            if visits < result.spec.visits:
+                with contextlib.suppress(BadInput):  # then it is a run that is not there
+                    runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+        for visits in at:
+            try:
+                runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+            except BadInput as error:
+                shorter = result.spec.model_copy(update={"visits": visits})
+                uncut.append(Failure(spec=shorter, details=str(error)))
+    return runs, left_out, uncut
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a results folder holds."""
+
+    runs: tuple[Run, ...]
+    left_out: tuple[str, ...]  # why, of every file that could not be used
+    failures: tuple[Failure, ...]
+    uncut: tuple[Failure, ...] = ()  # runs that could not be cut, each with the spec that was wanted, and why
+    files: int = 0
+
+
+def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]] | None = None) -> Collection:
+    """Everything under `root`; with `at`, each result as it would be after so many visits.
+
+    `also` adds to whole results their beginnings, for families of specs, where they can be had. Where a run of just so
+    many visits is stored beside a longer one, it is the one that is used. Raises BadInput where there is no folder.
+    """
+    if not root.exists():
+        raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
+    files = list(storage.files(root))
+    everywhere = {
+        path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
+    }
+    strays = sorted(everywhere.difference(files))
+    left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
+    uncut: list[Failure] = []
+    runs: dict[str, Run] = {}
+    for found in _read_all(files, at, also or {}):
+        for run in found[0]:
+            known = runs.get(run.spec.identity)
+            if known is None or _is_cut(known) > _is_cut(run):
+                runs[run.spec.identity] = run
+            elif _is_cut(known) == _is_cut(run) == 0:
+                left_out.append(f"{run.path} is a second copy of {known.path}")
+        left_out += found[1]
+        uncut += found[2]
+    failures = []
+    for path in sorted((root / storage.WORK).glob("*.error")):
+        try:
+            failures.append(storage.read_failure(path))
+        except BadInput as error:
+            left_out.append(str(error))
+    there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
+    lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
+    return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
+
+
+def _is_cut(run: Run) -> int:
+    return int("cut_from" in run.provenance)
+
+
+def processes(files: int) -> int:
+    """Over how many processes a report on so many results is spread; 1 where they are too few to be worth it."""
+    return min(8, cpu_count()) if files >= MANY else 1
+
+
+def _read_all(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Sequence[int]]) -> Iterator[Found]:
+    parts = [paths[i : i + TOGETHER] for i in range(0, len(paths), TOGETHER)]
+    tasks = (delayed(_attempts)(part, at, also) for part in parts)
+    yield from Parallel(processes(len(paths)), return_as="generator")(tasks)
+
+
+def _with_neighbours(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """The runs, those marked that overlapped in time with another one on the same machine.
+
+    A run ended when it says so and began its own seconds earlier, or before that if it was interrupted.
+    """
+    known = list(runs)
+    stored = {str(run.provenance.get("cut_from", run.spec.identity)): run for run in known}
+    spans = sorted(
+        (run.machine, end - run.whole_seconds, end, identity)
+        for identity, run in stored.items()
+        if (end := _end(run)) is not None
+    )
+    beside: set[str] = set()
+    latest: tuple[str, float, str] | None = None  # machine, end and identity of the span that reaches farthest
+    for machine, start, end, identity in spans:
+        # ends are whole seconds: only an overlap of more than one is one
+        if latest and latest[0] == machine and start < latest[1] - 1:
+            beside |= {identity, latest[2]}
+        if latest is None or latest[0] != machine or end > latest[1]:
+            latest = (machine, end, identity)
+    return tuple(
+        replace(run, beside=True) if run.provenance.get("cut_from", run.spec.identity) in beside else run
+        for run in known
+    )
+
+
+def _end(run: Run) -> float | None:
+    try:
+        return datetime.fromisoformat(str(run.provenance["finished"])).timestamp()
+    except (KeyError, ValueError):
+        return None
