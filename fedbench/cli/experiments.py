@@ -26,7 +26,11 @@ def reproduce(
         ),
     ],
     preset: Annotated[
-        str, typer.Option(help="How long: smoke, laptop or paper.", autocompletion=completion.presets)
+        str,
+        typer.Option(
+            help="How long: smoke, laptop, paper, or another that the experiment has.",
+            autocompletion=completion.presets,
+        ),
     ] = "laptop",
     jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
@@ -66,7 +70,9 @@ def list_experiments(
     name: Annotated[
         str | None, typer.Argument(help="One experiment, by name or .toml file.", autocompletion=completion.experiments)
     ] = None,
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.", autocompletion=completion.presets)] = "laptop",
+    preset: Annotated[
+        str, typer.Option(help="smoke, laptop, paper, or one of the experiment.", autocompletion=completion.presets)
+    ] = "laptop",
     data_root: DataRoot = None,
     results: Results = Path("results"),
     keys: Annotated[bool, typer.Option("--keys", help="Print what every key of an experiment file says.")] = False,
@@ -79,14 +85,15 @@ def list_experiments(
         return
     from rich.table import Table
 
-    from fedbench.experiments.schema import names
+    from fedbench.experiments.schema import load, names
     from fedbench.runs.display import duration
     from fedbench.runs.plan import status
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("name", "title", "runs", "done", "left"):
         table.add_column(head, justify="right" if head in ("runs", "done", "left") else "left")
-    for each in names() if name is None else [name]:
+    having = [each for each in names() if canonical(preset) in load(each).presets] or names()[:1]  # which complains
+    for each in having if name is None else [name]:
         state = status(each, canonical(preset), data_root=data_root, results=results)
         left = "unknown" if state.seconds_left is None else duration(state.seconds_left)
         table.add_row(state.name, state.title, str(state.runs), str(state.done), left)

@@ -91,7 +91,7 @@ class Column(_Part):
         Field(description='one network, "lenet-8*25,lenet*25" or a list of such parts; default: the data set\'s own'),
     ] = None
     visits: Annotated[
-        int | None, Field(ge=1, description="client visits of a run, instead of the preset's; a longer run answers it")
+        int | None, Field(ge=1, description="client visits of a run in all presets; a longer run answers it")
     ] = None
     novel_clients: Annotated[int, Field(ge=0, description="the last ones, held out of training; they join then")] = 0
     adapt_visits: Annotated[
@@ -117,6 +117,10 @@ class Length(_Part):
     """A preset: how long the runs are, and which columns and methods are run."""
 
     visits: Annotated[int, Field(ge=1, description="client visits of a run")] = 1000
+    column_visits: Annotated[
+        dict[Name, Annotated[int, Field(ge=1)]],
+        Field(description="client visits of a run in single columns, instead: { COLUMN = 2000 }"),
+    ] = {}
     seeds: Annotated[int, Field(ge=1, le=100, description="the first so many seeds")]
     evaluate_every: Annotated[
         int,
@@ -207,7 +211,8 @@ class Experiment(_Part):
 
     def visits(self, column: Column, preset: str) -> int:
         """The client visits of a run in `column`."""
-        return column.visits or self.length(preset).visits
+        length = self.length(preset)
+        return length.column_visits.get(column.name) or column.visits or length.visits
 
 
 def plugin_name(text: str) -> str:

@@ -287,6 +287,9 @@ def _references(
     for preset, length in experiment.presets.items():
         for name in length.columns or ():
             yield (("presets", preset, "columns"), "column", name), columns
+        for name in length.column_visits:
+            chosen = columns if length.columns is None else length.columns
+            yield (("presets", preset, "column_visits", name), "column of this preset", name), chosen
         for name in length.methods or ():
             yield (("presets", preset, "methods"), "method of this experiment", name), methods
     for index, column in enumerate(experiment.columns):

@@ -4,7 +4,8 @@ What decides is the paired interval over seeds: runs with one seed have the same
 numbers of two cells are paired by seed, and the mean of their differences d has the 95 % interval of Student's t with
 n - 1 degrees of freedom. Clients of one run are not independent repetitions, and are not used as such. With one seed
 there is no interval, and nothing is decided; nor where accuracies differ alike under all seeds, for that says nothing
-of their spread.
+of their spread. A claim about several cells of which some have no numbers is tested with the others: one comparison
+that fails refutes it, and no number of them proves it.
 
 * `A > B`: holds where the interval of A - B lies above the margin, does not where it lies below it.
 * `A > each of B, C`: holds where that is so for each (no correction is needed where all must pass), does not where it
@@ -17,14 +18,14 @@ of their spread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fedbench.experiments.parts import CERTAINTY
-from fedbench.experiments.rules import ACCURACY, EXACT, CellName, Rule, resolve
+from fedbench.experiments.rules import ACCURACY, EXACT, CellName, Resolved, Rule, resolve
 from fedbench.reporting.statistics import student
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
 Verdict = Literal["holds", "does not hold", "undecided", "not tested"]
 ORDER: tuple[Verdict, ...] = ("does not hold", "not tested", "undecided", "holds")  # what a claim of many parts is
+PARTLY: dict[Verdict, str] = {  # what is said of the parts that have numbers, where others have none
+    "holds": "agrees",
+    "undecided": "does not decide it",
+    "not tested": "cannot be compared",
+}
 
 
 @dataclass(frozen=True)
@@ -91,20 +97,28 @@ def _answer(claim: Claim, plan: Plan, part: Part) -> Answer:
     source = f"{claim.where}; {meaning}. Rule: {claim.rule}."
     rule = claim.parsed
     cells = resolve(rule, plan.experiment)
-    missing = sorted({cell for cell in cells.cells if not part.values.get(cell)})
-    if missing:
+    missing = {cell for cell in cells.cells if not part.values.get(cell)}
+    there = Resolved(
+        [pair for pair in cells.pairs if missing.isdisjoint(pair)],
+        [line for line in cells.series if missing.isdisjoint(line)],
+    )
+    if not there.cells:
         return Answer(claim.text, "not tested", _missing(plan, missing, part), source)
-    verdict, evidence = decide(rule, cells.pairs, cells.series, part.values, part.places)
-    effort = sorted({plan.visits(cell.column) for cell in cells.cells if cell.column})
-    return Answer(claim.text, verdict, evidence + (f", after {_list(effort)} visits." if effort else "."), source)
+    verdict, evidence = decide(rule, there.pairs, there.series, part.values, part.places)
+    effort = sorted({plan.visits(cell.column) for cell in there.cells if cell.column})
+    evidence += f", after {_list(effort)} visits." if effort else "."
+    if missing and verdict != "does not hold":
+        evidence = f"{_missing(plan, missing, part)} What there is {PARTLY[verdict]}: {evidence}"
+        verdict = "not tested"
+    return Answer(claim.text, verdict, evidence, source)
 
 
 def _list(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def _missing(plan: Plan, cells: Sequence[CellName], part: Part) -> str:
-    first = cells[0]
+def _missing(plan: Plan, cells: Set[CellName], part: Part) -> str:
+    first = min(cells)
     name = " ".join(
         filter(None, [first.quantity, first.method and f"of {first.method}", first.column and f"in {first.column}"])
     )

@@ -190,13 +190,12 @@ def experiment_report(
     """
     from fedbench.reporting.figures.partitions import pictures as partition_pictures
 
-    experiment, length = plan.experiment, plan.experiment.length(plan.preset)
+    experiment = plan.experiment
     metric: Metric = "pooled" if experiment.metric == "pooled" else "client mean"
     wanted = {job.spec.identity: job for job in plan.all_jobs}
     gathered = gather(plan, results, tuned)
     made, mine = gathered.settings, gathered.collection
-    visits = sorted({job.spec.visits for job in plan.all_jobs}) or [length.visits]
-    length_words = f"preset {plan.preset}: {_or(visits)} client visits a run"
+    length_words = f"preset {plan.preset}: {_lengths(plan)}"
     tables: list[Table] = []
     if "grid" in experiment.tables:
         order: tuple[Metric, Metric] = (metric, "client mean" if metric == "pooled" else "pooled")
@@ -259,6 +258,17 @@ def _rows(
             why = [problems[identity] for identity in ids if identity in problems]
             cell = Cell((), len(ids), plan.gaps.get((column, method)) or (why or [Gap(Missing.NOT_RUN)])[0])
         yield MethodRow(method, plan.titles[method], cell, tuned.get(method, ""))
+
+
+def _lengths(plan: Plan) -> str:
+    """How many visits the runs have, and in which columns where that differs."""
+    columns: dict[int, list[str]] = {}
+    for column in plan.experiment.chosen(plan.preset):
+        columns.setdefault(plan.experiment.visits(column, plan.preset), []).append(column.label)
+    if len(columns) < 2:
+        visits = next(iter(columns), plan.experiment.length(plan.preset).visits)
+        return f"{visits} client visits a run"
+    return "client visits a run: " + "; ".join(f"{visits} in {', '.join(names)}" for visits, names in columns.items())
 
 
 def _apart(made: Sequence[SettingResults]) -> list[str]:

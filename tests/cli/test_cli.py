@@ -287,6 +287,8 @@ def test_report_and_reproduce_from_the_command_line(run: Run, tmp_path: Path) ->
     status, out, _ = run("reproduce", "mine.toml", "--no-run")
     assert status == 0
     assert "0:00" in run("list", "experiments", "mine.toml")[1]
+    assert "table1" in (listed := run("list", "experiments", "--preset", "reference")[1])
+    assert "table2" not in listed, "it has no such preset"
     status, out, _ = run("report", "--figures", "0")
     assert status == 0
     assert "report: reports/index.html" in out

@@ -574,6 +574,7 @@ for arguments, pieces in (
     (("list", "partitions", "dirichle"), ("Did you mean 'dirichlet'?",)),
     (("list", "networks", "lenett"), ("Did you mean 'lenet'?",)),
     (("list", "experiments", "table9"), ("table9",)),
+    (("list", "experiments", "--preset", "papr"), ("called 'papr'", "paper")),
     (("list", "methods", "nowhere.py"), ("no method file nowhere.py",)),
     (("check",), ("NAME_OR_FILE",)),
     (("check", "fedavgg"), ("no plug-in called 'fedavgg'", "'fedavg'")),

@@ -189,6 +189,18 @@ def test_a_column_has_visits_and_networks_of_its_own(mine: Path, tmp_path: Path)
     assert made.visits("two") == 8
 
 
+def test_a_preset_may_have_other_visits_in_single_columns(mine: Path, tmp_path: Path) -> None:
+    mine.write_text(FILE.replace("seeds = 2", "seeds = 2\ncolumn_visits = { one = 30, two = 9 }"))
+    made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")
+    assert {(column, job.spec.visits) for (column, _), jobs in made.jobs.items() for job in jobs} == {
+        ("one", 30),
+        ("two", 9),
+    }
+    mine.write_text(FILE.replace("seeds = 2", 'seeds = 2\ncolumns = ["one"]\ncolumn_visits = { two = 9 }'))
+    with pytest.raises(BadInput, match="there is no column of this preset called 'two'"):
+        load(str(mine))
+
+
 def test_a_preset_may_run_some_methods_only(mine: Path, tmp_path: Path) -> None:
     mine.write_text(FILE.replace("seeds = 2", 'seeds = 2\nmethods = ["local"]'))
     made = plan(load(str(mine)), "smoke", data_root=tmp_path, results=tmp_path, device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbench.errors import BadInput
-from fedbench.experiments.parts import Experiment
+from fedbench.experiments.parts import Claim, Experiment
 from fedbench.experiments.rules import CellName, Rule, parse_rule, resolve
 from fedbench.experiments.schema import load
-from fedbench.reporting.claims import decide, interval
+from fedbench.reporting.claims import answers, decide, interval
+from fedbench.reporting.paper import Part
 
 FILE = """\
 title = "Mine"
@@ -290,3 +292,35 @@ def test_a_trend_is_decided_by_the_slopes_of_seeds() -> None:
     assert slope("falls with: k", np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]), xs) == "undecided"
     assert slope("falls with: k", falling[:1], xs) == "undecided"
     assert slope("falls with: k", falling[:, :1], xs[:1]) == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("local", "found", "says"),
+    [
+        ({1: 90.0, 2: 91.2}, "does not hold", "fedavg less local"),
+        ({1: 60.0, 2: 61.2}, "not tested", "What there is agrees: fedavg less local"),
+        ({1: 60.0, 2: 95.0}, "not tested", "What there is does not decide it: fedavg less local"),
+        ({3: 60.0}, "not tested", "What there is cannot be compared: fedavg less local"),
+        ({}, "not tested", "There is no accuracy of local in k-15"),
+    ],
+)
+def test_a_claim_of_many_cells_can_be_refuted_by_those_that_there_are(
+    mine: Experiment, local: dict[int, float], found: str, says: str
+) -> None:
+    claim = Claim(text="", where="", certainty="verified", rule="fedavg > each of local, pfedhn in k-15")
+    values = {cell("fedavg", "k-15"): {1: 80.0, 2: 81.0}, cell("local", "k-15"): local}
+    made = SimpleNamespace(experiment=mine.model_copy(update={"claims": [claim]}), gaps={}, visits=lambda column: 20)
+    (answer,) = answers(made, Part(values=values))  # type: ignore[arg-type]
+    assert answer.verdict == found
+    assert says in answer.evidence
+    if found == "not tested" and local:
+        assert answer.evidence.startswith("There is no accuracy of pfedhn in k-15")
+
+
+def test_a_trend_of_one_method_can_refute_a_claim_about_all(mine: Experiment) -> None:
+    claim = Claim(text="", where="", certainty="verified", rule="falls with: k in fedavg, local")
+    values = {cell("fedavg", "k-5"): {1: 80.0, 2: 81.0}, cell("fedavg", "k-15"): {1: 90.0, 2: 91.2}}
+    places = {("k", f"k-{x}"): {1: float(x), 2: float(x)} for x in (5, 15)}
+    made = SimpleNamespace(experiment=mine.model_copy(update={"claims": [claim]}), gaps={}, visits=lambda column: 20)
+    (answer,) = answers(made, Part(values=values, places=places))  # type: ignore[arg-type]
+    assert answer.verdict == "does not hold"
