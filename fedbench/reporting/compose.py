@@ -31,6 +31,7 @@ from fedbench.storage.gap import Gap, Missing
 if TYPE_CHECKING:
     from fedbench.reporting.figures import Kind, Picture
     from fedbench.runs.plan import Plan
+    from fedbench.storage import Failure
     from fedbench.storage.spec import Spec
 
 FIGURES: tuple[Kind, ...] = ("visits", "test", "seconds", "front", "clients", "gain", "balance", "unseen")
@@ -61,7 +62,7 @@ def report(
     settings. Raises BadInput where there is nothing to report on.
     """
     collection = collect(Path(results), at)
-    uncut = [failure.message for failure in collection.uncut]
+    uncut = _uncut(collection.uncut)
     made = by_setting(collection.runs, () if at else collection.failures, tuned, collection.uncut)
     if not made:
         rest = [f"and {len(uncut) - 1} more like it"] if len(uncut) > 1 else []
@@ -119,6 +120,19 @@ def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
         return replace(row, note=tuned.words if same else f"not those of {file.name}")
 
     return replace(setting, rows=[noted(row) for row in setting.rows])
+
+
+def _uncut(failures: Sequence[Failure]) -> list[str]:
+    """Why results could not be cut: a sentence for all that have the same reason."""
+    groups: dict[tuple[int, str], list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault((failure.spec.visits, failure.message.partition(": ")[2]), []).append(failure)
+    found = []
+    for (visits, reason), members in sorted(groups.items()):
+        methods = ", ".join(sorted({failure.spec.method for failure in members}))
+        many = f"{len(members)} runs of {methods} cannot be cut at {visits} visits: {reason}"
+        found.append(many if len(members) > 1 else members[0].message)
+    return found
 
 
 def _or(numbers: Sequence[int]) -> str:
@@ -268,7 +282,8 @@ def _lengths(plan: Plan) -> str:
     if len(columns) < 2:
         visits = next(iter(columns), plan.experiment.length(plan.preset).visits)
         return f"{visits} client visits a run"
-    return "client visits a run: " + "; ".join(f"{visits} in {', '.join(names)}" for visits, names in columns.items())
+    parts = [f"{visits} in {' and '.join(map(repr, names))}" for visits, names in columns.items()]
+    return f"client visits a run are {', '.join(parts)}"
 
 
 def _apart(made: Sequence[SettingResults]) -> list[str]:

@@ -136,7 +136,7 @@ def by_setting(
             failed_here.setdefault(Setting.of(failure.spec), []).append((kind, failure))
     made = []
     names: set[str] = set()
-    for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
+    for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         here = failed_here.get(setting, [])
         failed = {failure.spec.method: Gap(kind, failure.message) for kind, failure in here}
         tried: dict[str, set[int]] = {}  # method -> seeds, with those that failed

@@ -211,11 +211,13 @@ class Result(BaseModel):
             return self
         at = f"the run {self.spec.identity} of {self.spec.method} cannot be cut at {visits} visits: "
         if self.depends_on_length:
-            raise BadInput(at + "its method depends on the length of the run; run it for that length")
+            raise BadInput(at + "the method depends on the length of the run; run it for that length")
         if self.unseen is not None:
-            raise BadInput(at + "its unseen clients joined at the end; run it for that length")
+            raise BadInput(at + "unseen clients joined at the end; run it for that length")
         if self.earlier is None:
-            raise BadInput(at + "its file is of an older format, without the scores on the way; run it again")
+            raise BadInput(at + "the file is of an older format, without the scores on the way; run it again")
+        if visits > self.spec.visits:
+            raise BadInput(at + f"it ended after {self.spec.visits}; run it for that length")
         place = next((i for i, row in enumerate(self.history) if 0 < row.visits == visits), None)
         if place is None:
             grid = [str(row.visits) for row in self.history if row.visits]

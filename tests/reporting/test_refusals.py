@@ -277,12 +277,27 @@ def test_what_cannot_be_cut_is_noted_and_never_dropped(tmp_path: Path, make: Mak
     put(tmp_path / "r", make("fedavg"), make("lg-fedavg", depends_on_length=True), make("local", modern=False))
     made = report(tmp_path / "r", tmp_path / "out", at=[500], figures=0)
     text = (made.out / "report.md").read_text()
-    assert "of lg-fedavg cannot be cut at 500 visits: its method depends on the length of the run" in text
-    assert "of local cannot be cut at 500 visits: its file is of an older format" in text
+    assert "of lg-fedavg cannot be cut at 500 visits: the method depends on the length of the run" in text
+    assert "of local cannot be cut at 500 visits: the file is of an older format" in text
     assert [str(row[0].gap.kind) for _, row in made.tables[0].rows if row[0].gap] == ["not cut"] * 2
     assert "lg-fedavg cannot be cut" in made.page.read_text().replace('<span class="n">', "").replace("</span>", "")
     with pytest.raises(BadInput, match="can be cut at 475 visits"):
         report(tmp_path / "r", tmp_path / "out", at=[475], figures=0)
+
+
+def test_runs_that_cannot_be_cut_for_the_same_reason_are_one_note(tmp_path: Path, make: Maker) -> None:
+    """And settings that differ in their visits alone come in the order of these."""
+    put(tmp_path / "r", *(make("fedavg", seed) for seed in (42, 27, 13)), make("local").at(500))
+    made = report(tmp_path / "r", tmp_path / "out", at=[50, 500, 1000, 2000], figures=0)
+    reason = "cannot be cut at 2000 visits: it ended after"
+    many, one = (text for text in made.uncut if "2000" in text)
+    assert many == f"3 runs of fedavg {reason} 1000; run it for that length"
+    assert one == f"the run {make('local').at(500).spec.identity} of local {reason} 500; run it for that length"
+    assert [column.label.split(", ")[2] for column in made.tables[0].columns] == [
+        "50 visits",
+        "500 visits",
+        "1000 visits",
+    ]
 
 
 def test_a_run_of_the_right_length_is_used_beside_a_longer_one(tmp_path: Path, make: Maker) -> None:
