@@ -304,11 +304,11 @@ def tune(
     """Search the hyperparameters of `methods` on validation, with the same trials and visits for each.
 
     Successive halving: `trials` are trained for the first of `visits` ("LOW..HIGH", doubling), the better half of the
-    settings for twice as many, and so on. What is searched stands with each hyperparameter; `search` replaces it for a
-    method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are stored in `results`/tuning and not run again; their
-    seeds are 1001, 1002, ..., which comparisons do not use. The choice is written to `out`, a file for
-    `run(settings_file=...)`. Raises BadInput for a search that cannot be, or whose trials all fail, and Stopped after
-    Ctrl-C.
+    settings for twice as many, and so on until two are left; the defaults are never dropped. What is searched stands
+    with each hyperparameter; `search` replaces it for a method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are
+    stored in `results`/tuning and not run again; their seeds are 1001, 1002, ..., which comparisons do not use. The
+    choice is written to `out`, a file for `run(settings_file=...)`. Raises BadInput for a search that cannot be, or
+    whose trials all fail, and Stopped after Ctrl-C.
     """
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display

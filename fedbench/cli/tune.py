@@ -72,8 +72,9 @@ def tune(
 ) -> None:
     """Tune methods with equal effort: the same number of trials and visits for each, by validation alone.
 
-    Successive halving, on seeds that comparisons do not use (1001, 1002, ...). Stop with Ctrl-C whenever you like; the
-    same command goes on where it stopped.
+    Successive halving, on seeds that comparisons do not use (1001, 1002, ...); a method's defaults stay in until the
+    end, for settings that lead early may lead nowhere. Stop with Ctrl-C whenever you like; the same command goes on
+    where it stopped.
     """
     from fedbench import api
 

@@ -1,11 +1,14 @@
 """Tuning with equal effort: every method gets the same number of trials and the same visits, and validation decides.
 
 Successive halving: all trials are trained for the first number of visits, the better half of the settings for twice as
-many, and so on. A method with fewer settings than trials has each under several seeds. A trial goes on from its state
-of the rung before; a method that depends on the length of the run is run anew. Trials are ordinary runs, in a folder of
-their own, with seeds that comparisons do not use.
+many, and so on, until two are left. The method's defaults are never among those that are dropped: settings that lead
+early may lead nowhere, and no choice shall be worse on validation than what one has without tuning. A method with fewer
+settings than trials has each under several seeds. A trial goes on from its state of the rung before; a method that
+depends on the length of the run is run anew. Trials are ordinary runs, in a folder of their own, with seeds that
+comparisons do not use.
 
-Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 2018, describe successive halving and its use.
+Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 2018, describe successive halving and its use; that
+the defaults stay is ours.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import fedbench
 from fedbench import storage
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins.finding import Plugin
-from fedbench.plugins.settings import hyperparameters
+from fedbench.plugins.settings import configure, hyperparameters
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.job import Job, Outcome
@@ -67,7 +70,7 @@ class Rungs:
                 f"--trials {trials}: {len(visits)} rungs halve them {len(visits) - 1} times: take {least}, or another "
                 f"multiple of {halvings}"
             )
-        return Rungs(tuple(visits), tuple(trials // 2**i for i in range(len(visits))))
+        return Rungs(tuple(visits), tuple(max(min(trials, 2), trials // 2**i) for i in range(len(visits))))
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Search:
     space: Mapping[str, Dimension]
     fixed: Point  # hyperparameters with a value of the user's own
     points: Sequence[Point]
+    default: int | None  # the place of the method's defaults among the points, if they are there
     left: list[int]
     visits: int = 0  # spent so far
     trained: set[Trial] = field(default_factory=set)  # on the last rung
@@ -97,6 +101,14 @@ class Search:
         return [
             Trial(point, FIRST_SEED + i) for place, point in enumerate(self.left) for i in range(each + (place < more))
         ]
+
+    def survivors(self) -> list[int]:
+        """The points of the next rung: the better half, two at least, the defaults among them unless they failed."""
+        ranked = self.ranked()
+        kept = ranked[: max(2, -(-len(ranked) // 2))]
+        if self.default in ranked and self.default not in kept and np.isfinite(self.scores[self.default]).all():
+            kept[-1] = self.default
+        return sorted(kept)
 
     def ranked(self) -> list[int]:
         """The points of the last rung by their mean validation accuracy, the best first; the earlier one of equals."""
@@ -159,7 +171,7 @@ class Tuning:
                         f"all {count} trials of {search.plugin.name} failed or diverged at {visits} visits: search "
                         f"smaller rates, --search {search.plugin.name}.FIELD=..., or see the errors in {job.results}"
                     )
-                search.left = sorted(search.ranked()[: max(1, -(-len(search.left) // 2))])
+                search.left = search.survivors()
             self._tidy(searches, [job for _, _, job in planned], rung)
         return [self._tuned(search, failed[search.plugin.name]) for search in searches]
 
@@ -210,7 +222,9 @@ class Tuning:
                 raise BadInput(f"{name} is to stay fixed and to be searched: leave out --set {name} or --search {name}")
             space = {n: each for n, each in changed(plugin, changes[plugin.name]).items() if n not in fixed}
             tried = points(plugin, space, self.rungs.trials[0], FIRST_SEED)
-            made.append(Search(plugin, space, fixed, tried, list(range(len(tried)))))
+            default = {name: value for name, value in configure(plugin, {}).items() if name in space}
+            place = tried.index(default) if default in tried else None
+            made.append(Search(plugin, space, fixed, tried, place, list(range(len(tried)))))
         return made
 
     def _set(self, plugin: Plugin) -> list[str]:

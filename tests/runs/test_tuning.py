@@ -64,6 +64,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Tuned
 def test_rungs_double_visits_and_halve_trials() -> None:
     assert Rungs.of(16, "200..1600", 50) == Rungs((200, 400, 800, 1600), (16, 8, 4, 2))
     assert Rungs.of(3, "50", 50) == Rungs((50,), (3,))
+    assert Rungs.of(8, "100..800", 50) == Rungs((100, 200, 400, 800), (8, 4, 2, 2)), "the last two go on"
+    assert Rungs.of(1, "50", 50) == Rungs((50,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +272,42 @@ def test_what_is_fixed_is_not_searched(tmp_path: Path) -> None:
         tuning(tmp_path, methods=["per-fedavg"], settings={"per-fedavg.alpha": 0.03}, search=search).searches()
     with pytest.raises(BadInput, match="nothing of fedavg is marked to be searched and not fixed"):
         tuning(tmp_path, methods=["fedavg"], settings={"all.local.lr": 0.03}).searches()
+
+
+@pytest.mark.parametrize(
+    ("scores", "default", "left"),
+    [
+        ([0.1, 0.4, 0.3, 0.2], None, [1, 2]),
+        ([0.1, 0.4, 0.3, 0.2], 0, [0, 1]),
+        ([0.4, 0.1, 0.3, 0.2], 0, [0, 2]),
+        ([0.1, 0.5, 0.4, 0.3, 0.2], 0, [0, 1, 2]),
+        ([0.1, 0.5], 0, [0, 1]),
+        ([0.5], 0, [0]),
+        ([float("-inf"), 0.5, 0.4, 0.3], 0, [1, 2]),
+    ],
+)
+def test_the_defaults_are_never_dropped_unless_they_fail(
+    scores: list[float], default: int | None, left: list[int], tmp_path: Path
+) -> None:
+    search = tuning(tmp_path).searches()[0]
+    search.default, search.scores = default, {point: [score] for point, score in enumerate(scores)}
+    assert search.survivors() == left
+
+
+def test_defaults_are_known_among_the_points(tmp_path: Path) -> None:
+    assert [each.default for each in tuning(tmp_path).searches()] == [0, 0, 0]
+    (other,) = tuning(tmp_path, methods=["fedavg"], search={"fedavg.local.lr": "0.3,0.4"}).searches()
+    assert other.default is None, "the user's grid leaves them out"
+
+
+def test_a_choice_is_not_worse_than_the_defaults(straight: tuple[Path, list[Tuned]]) -> None:
+    """They reach the last rung with whatever is chosen."""
+    results, outcomes = straight
+    for search, chosen in zip(tuning(results).searches(), outcomes, strict=True):
+        assert search.default is not None
+        run = tuning(results).job(search, Trial(search.default, FIRST_SEED), 2)
+        stored = storage.read(storage.result_path(run.results, run.spec))
+        assert stored.best.val_accuracy <= chosen.score or chosen.settings == search.points[search.default]
 
 
 def test_seeds_go_round_the_points_that_are_left(tmp_path: Path) -> None:
