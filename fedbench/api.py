@@ -6,7 +6,7 @@ report needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,7 @@ def run(
             partition=partition,
             network=network,
             settings=settings or {},
-            settings_file=None if settings_file is None else Path(settings_file),
+            settings_file=None if settings_file is None else given_path(settings_file, "settings_file"),
             novel_clients=novel_clients,
             adapt_visits=adapt_visits,
             keep_models=keep_models,
@@ -186,12 +186,8 @@ def compare(
     from fedbench.runs.pool import split_done
 
     console = console or new_console()
-    for warning in comparison.warnings:
-        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    if comparison.settings_file is not None:
-        for method, words in comparison.efforts.items():
-            console.print(f"{method}: {words}", markup=False)
     plan = comparison.jobs()
+    _tell_settings(comparison, plan, console)
     done, todo = split_done(plan)
     check_possible(todo)
     workers = _workers(todo, jobs, jobs_per_gpu, scheduler)
@@ -212,9 +208,24 @@ def dry_run(
     """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.estimate import show_plan
 
+    console = console or new_console()
     plan = comparison.jobs()
+    _tell_settings(comparison, plan, console)
     workers = _workers(plan, jobs, jobs_per_gpu, scheduler)
-    show_plan(plan, workers.at_once(plan), console or new_console())
+    show_plan(plan, workers.at_once(plan), console)
+
+
+def _tell_settings(comparison: Comparison, plan: Sequence[Job], console: Console) -> None:
+    """Where the hyperparameters are those of a settings file: how they were found, and what speaks against it."""
+    if comparison.settings_file is None:
+        return
+    from fedbench.runs.settings_file import elsewhere
+
+    for warning in [*comparison.warnings, elsewhere(comparison.settings_file, plan[0].spec)]:
+        if warning:
+            console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    for method, words in comparison.efforts.items():
+        console.print(f"{method}: {words}", markup=False)
 
 
 def _workers(plan: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
@@ -285,8 +296,8 @@ def tune(
     dataset: str | type[Any] = "digits",
     *,
     trials: int = 16,
-    visits: str = "100..800",
-    search: Mapping[str, str] | None = None,
+    visits: int | str = "100..800",
+    search: Mapping[str, str | Sequence[object]] | None = None,
     settings: Mapping[str, object] | None = None,
     clients: int | None = None,
     partition: str | None = None,
@@ -329,9 +340,15 @@ def tune(
         remote=scheduler is not None,
     )
     check_writable(comparison.results)
-    rungs = Rungs.of(trials, visits, evaluate_every)
+    out = given_path(out, "out").expanduser()
+    if out.is_dir() or not out.parent.is_dir():
+        raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
+    if not isinstance(trials, int) or isinstance(trials, bool):
+        raise BadInput(f"trials={trials!r}: give a number of at least 1")
+    rungs = Rungs.of(trials, str(visits), evaluate_every)
+    values = {k: v if isinstance(v, str) else ",".join(map(str, v)) for k, v in (search or {}).items()}
     workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
-    searched = Tuning(comparison=comparison, rungs=rungs, search=search or {})
+    searched = Tuning(comparison=comparison, rungs=rungs, search=values)
     check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()])
 
     def make(rung: int, todo: Sequence[Job]) -> Sequence[Outcome]:
@@ -345,7 +362,7 @@ def tune(
     if found is None:
         raise Stopped(Scores([], []))
     try:
-        searched.write(Path(out).expanduser(), found)
+        searched.write(out, found)
     except OSError as error:
         raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None
     return found
@@ -370,6 +387,11 @@ def report(
     """
     from fedbench.reporting import report as make
 
+    for name, numbers in (("at", at), ("targets", targets)):
+        if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+            raise BadInput(f"{name}={numbers!r}: give a list of numbers, such as [{numbers}]")
+    if not isinstance(reference, str | None):
+        raise BadInput(f"reference={reference!r}: give the name of a method")
     return make(
         given_path(results, "results"),
         given_path(out, "out"),

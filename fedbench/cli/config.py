@@ -23,6 +23,7 @@ from fedbench.errors import BadInput, unknown_name
 if TYPE_CHECKING:
     from fedbench.runs.comparison import Comparison
 
+IN_FILE = "fedbench.in_file"  # under which the context keeps what the file says, by the parameter's name
 NOT_IN_FILES = ("config", "write-config", "dry-run", "help")  # what is said of a call, and not of its runs
 
 
@@ -45,8 +46,13 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
         if option not in known:
             raise unknown_name(f"option in {file}", key, known)
         defaults[str(known[option])] = _as_option(f"{file}: {key}", option, value)
+    context.meta[IN_FILE] = defaults
     context.default_map = {**(context.default_map or {}), **defaults}
     return file
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _as_option(where: str, option: str, value: object) -> object:
@@ -55,6 +61,8 @@ def _as_option(where: str, option: str, value: object) -> object:
         if not isinstance(value, dict):
             raise BadInput(f'{where} must be a table, e.g. set = {{ "pfedhn.local.lr" = 0.05 }}')
         return [f"{name}={_text(each)}" for name, each in _flat(value)]
+    if option == "seeds" and isinstance(value, int):
+        raise BadInput(f"{where} = {value}: write a list, seeds = [{value}], or a count, seed-count = {value}")
     if isinstance(value, list) and all(isinstance(each, str | int) for each in value):
         return ",".join(map(str, value))
     if isinstance(value, str | int | float):
@@ -77,16 +85,18 @@ def _flat(table: Mapping[str, object], before: str = "") -> Iterable[tuple[str, 
             yield f"{before}{name}", value
 
 
-def written(comparison: Comparison, jobs: int | None) -> str:
+def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, scheduler: str | None = None) -> str:
     """The config file that asks for the runs of `comparison` again, with every default spelt out."""
     planned = comparison.jobs()
     spec = planned[0].spec
+    # the data set's own network may be a file, which its text in the spec does not name
+    own_file = comparison.network is None and bool(planned[0].networks)
     options: dict[str, object] = {
         "methods": list(dict.fromkeys(job.method for job in planned)),
         "dataset": planned[0].dataset,
         "clients": spec.clients,
         "partition": planned[0].partition or spec.partition,
-        "network": comparison.network or spec.network,
+        **({} if own_file else {"network": comparison.network or spec.network}),
         "seeds": list(dict.fromkeys(job.spec.seed for job in planned)),
         "visits": spec.visits,
         "evaluate-every": spec.evaluate_every,
@@ -100,7 +110,9 @@ def written(comparison: Comparison, jobs: int | None) -> str:
         **({"data-root": str(comparison.data_root)} if comparison.data_root else {}),
         **({"settings": str(comparison.settings_file)} if comparison.settings_file else {}),
         **({"jobs": jobs} if jobs else {}),
+        "jobs-per-gpu": jobs_per_gpu,
+        **({"scheduler": scheduler} if scheduler else {}),
     }
-    lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
-    lines += ["", "[set]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in comparison.settings.items())]
+    lines = [f"{name} = {_toml(value)}" for name, value in options.items()]
+    lines += ["", "[set]", *(f"{_toml(key)} = {_toml(value)}" for key, value in comparison.settings.items())]
     return "\n".join(["# for `fedbench run --config`", *lines, ""])

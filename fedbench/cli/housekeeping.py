@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fedbench import storage
 from fedbench.cli.console import Results, err, out, path
 from fedbench.errors import BadInput, unknown_name
 
@@ -42,6 +44,10 @@ def status(
         table.add_row(dataset, method, str(count))
     done = sum(found.done.values())
     out.print(f"{done} run{' is' if done == 1 else 's are'} done in {results}", markup=False, soft_wrap=True)
+    if (results / storage.TRIALS).is_dir():
+        out.print(
+            f"trials of `fedbench tune`: fedbench status {results / storage.TRIALS}", markup=False, soft_wrap=True
+        )
     if found.done:
         out.print(table)
     for run in found.running:
@@ -54,7 +60,9 @@ def status(
     for file in found.damaged:
         out.print(f"damaged: {file}", markup=False, soft_wrap=True)
     if found.missing:
-        out.print(f"{len(found.missing)} planned runs are missing; the command that planned them goes on with them")
+        count = len(found.missing)
+        runs = "1 planned run is missing" if count == 1 else f"{count} planned runs are missing"
+        out.print(f"{runs}; the same command goes on with what it planned (`fedbench clean plans` forgets it)")
     if (found.running or found.missing) and found.seconds_left is not None:
         out.print(f"about {duration(found.seconds_left)} left")
 
@@ -65,11 +73,9 @@ def show(
     results: Results = Path("results"),
 ) -> None:
     """One run: the command that makes it, what it is, its scores, and where its numbers come from."""
-    from fedbench import storage
-
-    failure = results / storage.WORK / f"{result}.error"
-    if failure.is_file():  # of an identity that has no result
-        failed = storage.read_failure(failure)
+    failures = list((results / storage.WORK).glob(f"{result}*.error")) if re.fullmatch("[0-9a-f]{4,16}", result) else []
+    if len(failures) == 1 and not any(results.glob(f"*/*/{result}*.json")):
+        failed = storage.read_failure(failures[0])
         out.print(f"failed: {failed.spec.method}, {failed.spec.dataset}, seed {failed.spec.seed}", markup=False)
         out.print(failed.details.rstrip(), markup=False, soft_wrap=True)
         return

@@ -80,7 +80,7 @@ def show_report(made: Report) -> None:
     from fedbench.reporting.tables import terminal
 
     for table in made.tables[:1]:
-        out.print(terminal(table))
+        out.print(terminal(table, out))
     for text in [*made.warnings, *made.gaps]:
         err.print(f"warning: {text}", markup=False, soft_wrap=True)
     for text in made.uncut[:3]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli import completion
-from fedbench.cli.config import read_config, written
+from fedbench.cli.config import IN_FILE, read_config, written
 from fedbench.cli.console import (
     Clients,
     DataRoot,
@@ -41,6 +41,7 @@ WANTED = ("method", "client mean", "unseen", "seeds")  # what a narrow terminal 
     "fedbench run --dataset cifar10 --clients 50 --seeds 42,27 --set pfedhn.hypernetwork.lr=0.02 --dry-run"
 )
 def run(
+    context: typer.Context,
     methods: Methods = "all",
     dataset: Dataset = "digits",
     clients: Clients = None,
@@ -134,8 +135,14 @@ def run(
     api.announce(methods, dataset, out, scheduler)
     from fedbench.runs.comparison import Comparison  # with torch
 
+    in_file = context.meta.get(IN_FILE, {})
     if seeds is not None and seed_count is not None:
-        raise BadInput("--seeds and --seed-count were both given: give the list or the count")
+        if "seeds" in in_file and "seed_count" not in in_file:
+            seeds = None  # what is given beside a file goes before it
+        elif "seed_count" in in_file and "seeds" not in in_file:
+            seed_count = None
+        else:
+            raise BadInput("--seeds and --seed-count were both given: give the list or the count")
     comparison = Comparison(
         methods=methods,
         seeds=seed_count if seeds is None else _seeds(seeds),
@@ -150,7 +157,7 @@ def run(
         keep_state=keep_state,
         novel_clients=novel_clients,
         adapt_visits=adapt_visits,
-        settings=assignments("--set", set_ or [], "pfedhn.hypernetwork.lr=0.02"),
+        settings=_settings(in_file.get("set_", []), set_ or []),
         settings_file=settings_file,
         device=device,
         data_root=data_root,
@@ -159,7 +166,7 @@ def run(
         remote=scheduler is not None,
     )
     if write_config is not None:
-        _write(write_config, written(comparison, jobs))
+        _write(write_config, written(comparison, jobs, jobs_per_gpu, scheduler))
     if dry_run:
         api.dry_run(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
         return
@@ -199,6 +206,13 @@ def _seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise BadInput(f"--seeds {text}: give a list such as 42,27,13; a count is --seed-count 3") from None
+
+
+def _settings(in_file: list[str], given: list[str]) -> dict[str, str]:
+    """The settings of a file of options and those given beside it, which go before: also what they say of all."""
+    example = "pfedhn.hypernetwork.lr=0.02"
+    there, here = assignments("--set", in_file, example), assignments("--set", given, example)
+    return {key: value for key, value in there.items() if f"all.{key.partition('.')[2]}" not in here} | here
 
 
 def assignments(option: str, texts: list[str], example: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from fedbench.reporting.run import Run
 from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import SEEDS, Spec
 
+ABSENT = "absent"  # said of a setting that some runs do not have
+
 
 class Setting(NamedTuple):
     """What runs must have in common to stand in one table."""
@@ -112,8 +114,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
     for name in sorted({name for facts in things for name in facts}):
         seeds: dict[str, list[str]] = {}
         for run, facts in zip(runs, things, strict=True):
-            if name in facts or name != "data set's code":
-                seeds.setdefault(str(facts.get(name, "absent")), []).append(str(run.spec.seed))
+            if name in facts or name not in ("data set's code", "samples"):
+                seeds.setdefault(str(facts.get(name, ABSENT)), []).append(str(run.spec.seed))
         if len(seeds) > 1:
             found.append(f"{name}: " + "; ".join(f"{v} (seed {', '.join(s)})" for v, s in seeds.items()))
     return found
@@ -123,7 +125,13 @@ def _facts(run: Run) -> dict[str, object]:
     spec = run.spec.model_dump(exclude={"params", "seed"})
     facts = {**spec, **run.spec.params, "fedbench version": run.version("fedbench"), "method's code": run.code}
     facts |= {f"code of {name}": code for name, code in run.codes.items()}
-    return facts | {"data set's code": run.dataset_code} if run.dataset_code else facts  # unknown of older results
+    known = {"data set's code": run.dataset_code, "samples": run.provenance.get("samples")}
+    return facts | {name: value for name, value in known.items() if value}  # unknown of older results
+
+
+def _is_code(name: str) -> bool:
+    """Whether a fact is a hash of sources; a hyperparameter may be called `code` too."""
+    return name in ("method's code", "data set's code", "samples") or name.startswith("code of ")
 
 
 def variants(runs: Sequence[Run]) -> list[list[Run]]:
@@ -142,15 +150,23 @@ def variants(runs: Sequence[Run]) -> list[list[Run]]:
     return [list(runs)]
 
 
-def variant_titles(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """The method's title, and for each of several variants what makes it differ from the others."""
-    if len(groups) == 1:
-        return [groups[0][0].title]
-    facts = [_facts(group[0]) for group in groups]
-    names = dict.fromkeys(name for f in facts for name in f if not name.endswith("code"))
-    values = [{name: str(f.get(name, "absent")) for name in names} for f in facts]
-    differing = [name for name in names if len({v[name] for v in values}) > 1]
-    return [
-        f"{group[0].title} ({', '.join(f'{name}={v[name]}' for name in differing)})"
-        for group, v in zip(groups, values, strict=True)
-    ]
+def variant_names(settings: Sequence[Sequence[Sequence[Run]]]) -> list[str]:
+    """What makes the rows of one method differ in some of the `settings`, each of which has a group of runs a row.
+
+    These names tell rows apart in all settings, so that a row is called alike wherever it stands.
+    """
+    names: dict[str, None] = {}
+    for groups in settings:
+        facts = [_facts(group[0]) for group in groups]
+        for name in dict.fromkeys(name for each in facts for name in each):
+            if not _is_code(name) and len({str(each.get(name, ABSENT)) for each in facts}) > 1:
+                names[name] = None
+    return list(names)
+
+
+def variant_title(group: Sequence[Run], names: Sequence[str]) -> str:
+    """The title of a row: the method's, with what makes it differ from its other rows. None of it for a refused one."""
+    if not names or len({run.spec.model_copy(update={"seed": 0}).identity for run in group}) > 1:
+        return group[0].title
+    facts = _facts(group[0])
+    return f"{group[0].title} ({', '.join(f'{name}={facts.get(name, ABSENT)}' for name in names)})"

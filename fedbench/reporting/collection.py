@@ -65,7 +65,7 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     """
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
-    files = list(storage.files(root))
+    files, at = list(storage.files(root)), list(dict.fromkeys(at))
     everywhere = {
         path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
     }
@@ -115,8 +115,11 @@ def _with_neighbours(runs: Iterable[Run]) -> tuple[Run, ...]:
     """
     known = list(runs)
     stored = {str(run.provenance.get("cut_from", run.spec.identity)): run for run in known}
+    families: dict[str, list[Run]] = {}
+    for run in stored.values():
+        families.setdefault(run.spec.family, []).append(run)
     spans = sorted(
-        (run.machine, end - run.whole_seconds, end, identity)
+        (run.machine, end - run.whole_seconds + _inherited(run, families[run.spec.family]), end, identity)
         for identity, run in stored.items()
         if (end := _end(run)) is not None
     )
@@ -132,6 +135,12 @@ def _with_neighbours(runs: Iterable[Run]) -> tuple[Run, ...]:
         replace(run, beside=True) if run.provenance.get("cut_from", run.spec.identity) in beside else run
         for run in known
     )
+
+
+def _inherited(run: Run, family: Sequence[Run]) -> float:
+    """The seconds of the longest run of its family that `run` went on from: its history begins with that one's."""
+    took = {each.whole_seconds for each in family if each.whole_seconds < run.whole_seconds}
+    return max(took.intersection(run.history["seconds"].tolist()), default=0.0)
 
 
 def _end(run: Run) -> float | None:

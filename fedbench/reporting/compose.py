@@ -170,14 +170,11 @@ def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) ->
     problems |= {failure.spec.identity: Gap(Missing.FAILED, failure.message) for failure in failures}
     problems |= {identity: Gap(Missing.FAILED, message) for identity, message in plan.failed.items()}
     problems = {identity: problems[identity] for identity in wanted if identity in problems.keys() - by_identity.keys()}
+    columns = experiment.chosen(plan.preset)
+    rows = told_apart([list(_rows(plan, column.name, by_identity, problems, tuned or {})) for column in columns])
     made = [
-        SettingResults(
-            column.name,
-            column.label,
-            told_apart(list(_rows(plan, column.name, by_identity, problems, tuned or {}))),
-            experiment.published.get(column.name, {}),
-        )
-        for column in experiment.chosen(plan.preset)
+        SettingResults(column.name, column.label, mine, experiment.published.get(column.name, {}))
+        for column, mine in zip(columns, rows, strict=True)
     ]
     mine = replace(everything, runs=current, failures=failures)
     return Gathered(made, mine, problems, everything.files)
@@ -310,15 +307,11 @@ def _setting_tables(
     setting: SettingResults, metric: Metric, reference: str | None, goal: Sequence[float]
 ) -> list[Table]:
     """Everything about one setting, beside its ranking."""
-    differences = [difference_table(setting, reference, "seen", metric)]
+    made = [difference_table(setting, reference, "seen", metric)]
     if setting.has_unseen:
-        differences.append(difference_table(setting, reference, "unseen", metric))
-    return [
-        *(table for table in differences if table is not None),
-        fairness(setting, reference, metric),
-        effort(setting, metric),
-        targets_table(setting, metric, goal),
-    ]
+        made.append(difference_table(setting, reference, "unseen", metric))
+    made += [fairness(setting, reference, metric), effort(setting, metric), targets_table(setting, metric, goal)]
+    return [table for table in made if table is not None]
 
 
 def _draw(

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,7 +30,7 @@ from fedbench.reporting.run import Run
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.summary import NOTHING
-from fedbench.reporting.tables import Entry, Table, as_csv, body, latex, legend, markdown, quoted
+from fedbench.reporting.tables import Entry, Table, amount, as_csv, body, latex, legend, markdown, quoted
 from fedbench.storage.spec import Spec
 
 if TYPE_CHECKING:
@@ -73,7 +74,13 @@ def page(
         lstrip_blocks=True,
     )
     environment.globals.update(
-        body=body, quoted=quoted, legend=legend, sort_key=sort_key, plot=plot, link=lambda run: _link(out, run)
+        amount=amount,
+        body=body,
+        quoted=quoted,
+        legend=legend,
+        sort_key=sort_key,
+        plot=plot,
+        link=lambda run: _link(out, run),
     )
     environment.filters["whole"] = whole_names
     settings = [setting for setting, _ in answers]
@@ -207,7 +214,7 @@ def command(spec: Spec, seeds: Sequence[int]) -> str:
 
 
 def _link(out: Path, run: Run) -> str:
-    return Path(os.path.relpath(run.path.absolute(), out.absolute())).as_posix()
+    return quote(Path(os.path.relpath(run.path.absolute(), out.absolute())).as_posix())
 
 
 def _software(run: Run) -> dict[str, Any]:

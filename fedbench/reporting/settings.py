@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedbench.experiments.parts import Published
-from fedbench.reporting.cells import Cell, Setting, make_cell, variant_titles, variants
+from fedbench.reporting.cells import Cell, Setting, make_cell, variant_names, variant_title, variants
 from fedbench.reporting.run import Run
 from fedbench.storage import Failure
 from fedbench.storage.gap import Gap, Missing
@@ -24,10 +24,15 @@ class MethodRow:
     note: str = ""  # how its hyperparameters were chosen, as in "tuned, 16 trials, 9,600 visits"
 
 
-def told_apart(rows: Sequence[MethodRow]) -> list[MethodRow]:
-    """`rows` with the method's name behind every title that is there more than once, as of a subclass of FedAvg."""
-    titles = [row.title for row in rows]
-    return [replace(row, title=f"{row.title} [{row.name}]") if titles.count(row.title) > 1 else row for row in rows]
+def told_apart(settings: Sequence[Sequence[MethodRow]]) -> list[list[MethodRow]]:
+    """The rows of all settings, the method's name behind every title that several have, as a subclass of FedAvg has."""
+    names: dict[str, set[str]] = {}
+    for row in (row for rows in settings for row in rows):
+        names.setdefault(row.title, set()).add(row.name)
+    return [
+        [replace(row, title=f"{row.title} [{row.name}]") if len(names[row.title]) > 1 else row for row in rows]
+        for rows in settings
+    ]
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,16 @@ def by_setting(
     for kind, each in ((Missing.FAILED, failures), (Missing.NOT_CUT, uncut)):
         for failure in each:
             failed_here.setdefault(Setting.of(failure.spec), []).append((kind, failure))
-    made = []
+    split = {
+        (setting, method): variants([run for run in members if run.spec.method == method])
+        for setting, members in groups.items()
+        for method in {run.spec.method for run in members}
+    }
+    differing = {
+        method: variant_names([each for (_, other), each in split.items() if other == method]) for _, method in split
+    }
+    made: list[tuple[str, str]] = []
+    all_rows: list[list[MethodRow]] = []
     names: set[str] = set()
     for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         here = failed_here.get(setting, [])
@@ -146,18 +160,19 @@ def by_setting(
         rows = []
         for method in sorted(tried):
             note = (tuned or {}).get(method, "")
-            groups_of_runs = variants([run for run in members if run.spec.method == method])
-            if not groups_of_runs:
+            if (setting, method) not in split:
                 cell = Cell((), expected, failed[method])
                 rows.append(MethodRow(method, method, cell, note))
                 continue
-            for title, group in zip(variant_titles(groups_of_runs), groups_of_runs, strict=True):
+            for group in split[setting, method]:
+                title = variant_title(group, differing[method])
                 rows.append(MethodRow(method, title, make_cell(group, expected), note))
         stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
         name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
         names.add(name)
-        made.append(SettingResults(name, setting.label(groups), told_apart(rows)))
-    return made
+        made.append((name, setting.label(groups)))
+        all_rows.append(rows)
+    return [SettingResults(*words, rows) for words, rows in zip(made, told_apart(all_rows), strict=True)]
 
 
 def pick_reference(setting: SettingResults, wanted: str | None) -> str | None:

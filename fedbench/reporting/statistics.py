@@ -235,7 +235,7 @@ def inseparable(cells: Mapping[str, Cell], best: str, unseen: bool = False, metr
     return {
         name
         for name, value in found.items()
-        if isinstance(value, Difference) and value.p is not None and not value.shown
+        if isinstance(value, Difference) and value.p is not None and not (value.shown and value.mean < 0)
     }
 
 

@@ -17,7 +17,11 @@ NOTHING = "There are no results that can be averaged."
 def headline(settings: Sequence[SettingResults]) -> str:
     """What was compared, as in "9 methods on digits, 10 clients, 400 visits, classes (per_client=2)"."""
     titles = list(dict.fromkeys(row.title for setting in settings for row in setting.rows))
-    methods = " and ".join(titles) if len(titles) <= 2 else f"{len(titles)} methods"
+    count = len({row.name for setting in settings for row in setting.rows})
+    methods = (
+        f"{len(titles)} variants of {count} method{'s'[: count > 1]}" if count < len(titles) else f"{count} methods"
+    )
+    methods = " and ".join(titles) if len(titles) <= 2 else methods
     if len(settings) == 1:
         parts = {short_partition(run.spec.partition, ()) for run in settings[0].runs}
         return ", ".join([f"{methods} on {settings[0].label}", *sorted(parts)])
@@ -46,6 +50,9 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     if not isinstance(lead, Difference):
         why = "which cannot be paired with it"
         return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
+    if ahead := [name for name, value in found.items() if isinstance(value, Difference) and value.mean > 0]:
+        more = f"{_list(ahead)} {'has' if len(ahead) == 1 else 'have'} more over the seeds in common"
+        return f"{best} is highest over its own seeds with {reached}, but {more}; {effort}."
     points = f"{round(-lead.mean, 2) + 0.0:.2f} points"  # zero has no sign
     over = f"{_seeds(lead.seeds)}, {effort}"
     if lead.seeds == 1:
@@ -53,12 +60,17 @@ def answer(setting: SettingResults, metric: Metric) -> str:
     if lead.low is not None and lead.high is not None:
         points += f" [{-lead.high:.2f}, {-lead.low:.2f}]"
     points = points.replace("-", "\u2212")
-    if lead.shown:
-        return f"{best} is best: {reached}, {points} above {second}; {over}."
     close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]
+    if lead.shown:
+        less = f" No difference to {_list(close)} could be shown, though lower on the average." if close else ""
+        return f"{best} {'is highest' if close else 'is best'}: {reached}, {points} above {second}; {over}.{less}"
     rest = [name for name in close if name != second]
-    nor = f", nor to {' and '.join(rest) if len(rest) < 3 else f'{len(rest)} others'}" if rest else ""
+    nor = f", nor to {_list(rest)}" if rest else ""
     return f"No difference could be shown: {best} is highest with {reached}, {points} above {second}{nor}; {over}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{len(names)} others"
 
 
 def _seeds(count: int) -> str:

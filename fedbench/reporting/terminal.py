@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -78,6 +79,7 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
     for head in heads:
         table.add_column(head, justify="right")
     expected = pd.Series([job.spec.method for job in jobs]).value_counts()
+    titles = Counter(runs.groupby("method")["title"].first()) if len(runs) else Counter[str]()
     for method in dict.fromkeys(job.spec.method for job in jobs):
         mine = runs[runs["method"] == method] if len(runs) else runs
         if not len(mine):
@@ -89,5 +91,6 @@ def comparison_table(jobs: Sequence[Job]) -> Table:
         gradients = mine["gradients/visit"].dropna()
         cells += [size(gradients.mean()) if len(gradients) else "-"]
         cells += [size(mine["MB/visit"].mean()), size(mine["MB"].mean()), f"{mine['seconds'].mean():.0f}", seeds]
-        table.add_row(escape(mine["title"].iloc[0]), *cells)
+        title = str(mine["title"].iloc[0])
+        table.add_row(escape(f"{title} [{method}]" if titles[title] > 1 else title), *cells)
     return table

@@ -14,7 +14,7 @@ from fedbench.reporting.run import Run
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION, Metric
 from fedbench.reporting.summary import NOTHING, answer
-from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown, terminal
+from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown, prose, terminal
 from fedbench.runs.console import rendered
 from fedbench.storage.gap import Missing
 
@@ -102,10 +102,10 @@ def write(
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
     answers = [(setting, answer(setting, metric)) for setting in made if setting.runs]
-    parts = [f"# {title}", caption]
-    parts += [f"**{setting.label}.** {text}" for setting, text in answers] or [NOTHING]
-    parts += [f"* **{c.verdict}**: {c.text} {c.evidence} ({c.source})" for c in claims]
-    parts += [f"* {note}" for note in [*warnings, *gaps, *notes]]
+    parts = [f"# {prose(title)}", prose(caption)]
+    parts += [f"**{prose(setting.label)}.** {prose(text)}" for setting, text in answers] or [NOTHING]
+    parts += [f"* **{c.verdict}**: {prose(f'{c.text} {c.evidence} ({c.source})')}" for c in claims]
+    parts += [f"* {prose(note)}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]
     parts += ["## How it was computed", EXPLANATION]
     files: dict[str, str | bytes] = {

@@ -25,6 +25,7 @@ from fedbench.runs.presets import PRESETS
 from fedbench.runs.settings_file import NOT_TUNED, Settings, read_settings, unfit
 from fedbench.storage import WORK, result_path, work_path, write_bytes
 from fedbench.storage.given import given_path
+from fedbench.storage.schema import check_plain
 from fedbench.storage.spec import Spec, seed_list
 
 WIDTH_ON_GPU = 16  # clients trained at once by `vmap` where a device has room for them
@@ -125,7 +126,7 @@ class Comparison:
         if self.novel_clients >= clients:
             raise BadInput(f"{self.novel_clients} unseen clients of {clients} leave none to train on: ask for fewer")
         results = given_path(self.results, "--results").resolve()
-        return [
+        made = [
             Job(
                 spec=Spec(
                     method=plugin.name,
@@ -158,6 +159,12 @@ class Comparison:
             for seed in self._seeds()
             for plugin in found
         ]
+        for job in made[: len(found)]:  # of each method one: seeds are all within bounds
+            try:
+                check_plain(job.spec.model_dump(), f"the spec of {job.spec.method}")
+            except ValueError as error:
+                raise BadInput(f"{error}: no result could be stored; say it otherwise") from None
+        return made
 
     def found(self) -> list[Plugin]:
         """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
@@ -184,9 +191,10 @@ class Comparison:
                 raise BadInput(f"{self.seeds} seeds: a count of seeds is 1 to {MOST_SEEDS}; one seed is a list: [42]")
             return seed_list(self.seeds)
         seeds = list(self.seeds)
-        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        if not seeds or min(seeds) < 0 or max(seeds) >= 2**63 or len(set(seeds)) < len(seeds):
             given = ",".join(map(str, seeds))
-            raise BadInput(f"seeds {given!r}: give at least one, different numbers of at least 0, such as 42,27,13")
+            right = "at least one, different numbers of at least 0 and below 2^63, such as 42,27,13"
+            raise BadInput(f"seeds {given!r:.100}: give {right}")
         return seeds
 
     def params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
@@ -217,10 +225,11 @@ class Comparison:
     @property
     def efforts(self) -> dict[str, str]:
         """For each method how its settings were found, for tables: `tuned, 16 trials, 9,600 visits`, or `defaults`."""
-        named = {key.partition(".")[0] for key in self.settings}
+        named = {(canonical(method), name) for method, _, name in (key.partition(".") for key in self.settings)}
         words = {}
         for plugin in self.found():
-            own = named & {plugin.name, "all"}
+            having = [each.name for each in plugins.hyperparameters(plugin.cls)]
+            own = named & {(owner, name) for owner in (plugin.name, "all") for name in having}
             words[plugin.name] = self._tuned.get(plugin.name, NOT_TUNED).words + (
                 ", settings of your own" if own else ""
             )

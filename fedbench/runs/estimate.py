@@ -20,7 +20,7 @@ from fedbench.runs.display import duration
 from fedbench.runs.job import Job, passes
 from fedbench.runs.prepare import prepare
 from fedbench.runs.provenance import software
-from fedbench.runs.state import look, states
+from fedbench.runs.state import look, state_path, states
 from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage import Spec
 from fedbench.training import Clients, Engine, Keep
@@ -137,6 +137,8 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
     for job in done:
         if not storage.result_path(job.results, job.spec).is_file():
             said["answered by a longer run"] += 1
+        if job.keep_state and _leaves_a_state(job) and not state_path(job, job.spec.visits).is_file():
+            said["done already without a state that was kept, and --keep-state does not make it again"] += 1
     for job in todo:
         if _is_ours(job, storage.work_path(job.results, job.spec, "checkpoint")):
             said["going on from a checkpoint"] += 1
@@ -151,9 +153,14 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
 
 def _kept_visits(job: Job) -> int | None:
     """The visits of the kept state that a run can go on from."""
-    if job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length:
+    if not _leaves_a_state(job):
         return None
     return next((visits for visits, path in states(job) if _passes(job, visits) and _is_ours(job, path)), None)
+
+
+def _leaves_a_state(job: Job) -> bool:
+    """Whether a longer run could go on from where this one ends."""
+    return not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length)
 
 
 def _passes(job: Job, visits: int) -> bool:
@@ -164,10 +171,14 @@ def _passes(job: Job, visits: int) -> bool:
 
 
 def _is_ours(job: Job, path: Path) -> bool:
-    """Whether the checkpoint or state at `path` was made by the code and the software of now."""
+    """Whether the checkpoint or state at `path` was made by the code and the software of now, with what is kept."""
     found = belonging(path) if path.is_file() else None
     code = plugins.find_method(job.method).code
-    return found is not None and (found.get("code"), found.get("software")) == (code, software())
+    return (
+        found is not None
+        and (found.get("code"), found.get("software")) == (code, software())
+        and (bool(found.get("models")) or not job.keep_models)
+    )
 
 
 def _shorter(job: Job) -> int | None:
@@ -185,7 +196,7 @@ def _why_anew(job: Job) -> str:
         return "no state was kept (--keep-state keeps them)"
     if not any(_passes(job, visits) for visits, _ in kept):
         return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
-    return "the states that were kept are damaged, or of other code or other versions"
+    return "the states that were kept are damaged, of other code or versions, or without the models to be kept"
 
 
 def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:

@@ -12,11 +12,11 @@ from fedbench import plugins
 from fedbench.errors import BadInput
 from fedbench.runs.checkpoint import belonging
 from fedbench.runs.provenance import software
-from fedbench.runs.status import is_held
+from fedbench.runs.status import is_held, plan_of
 from fedbench.storage import TRIALS, WORK, read, read_failure
 
-Kind = Literal["errors", "checkpoints", "states", "rubbish"]
-KINDS: tuple[Kind, ...] = ("errors", "checkpoints", "states", "rubbish")
+Kind = Literal["errors", "plans", "checkpoints", "states", "rubbish"]
+KINDS: tuple[Kind, ...] = ("errors", "plans", "checkpoints", "states", "rubbish")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
             return "rubbish", "not the record of a failed run"
         spec = failure.spec
         return "errors", f"{spec.method}, {spec.dataset}, seed {spec.seed}: {failure.message}"
+    if path.suffix == ".plan":
+        runs = plan_of(path)
+        if any(is_held(path.with_name(f"{run.identity}.lock")) for run in runs):
+            return None
+        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        return "plans", f"of {count}, of which none is going on; `status` counts those that are missing"
     if path.suffix == ".state":
         return "states", _useless(path, codes) or "kept for a longer run, which would begin anew without it"
     if path.suffix == ".checkpoint":

@@ -22,7 +22,7 @@ from fedbench.dataset import Dataset
 from fedbench.errors import BadInput
 from fedbench.runs import checkpoint
 from fedbench.runs.devices import Stop
-from fedbench.runs.prepare import Problem, forget_data, prepare
+from fedbench.runs.prepare import Problem, data_fingerprint, forget_data, prepare
 from fedbench.runs.provenance import checkout, instruction_set, provenance, software
 from fedbench.runs.spill import Spill
 from fedbench.runs.state import look, state_path, states
@@ -135,6 +135,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     method, dataset = plugins.find_method(job.method), plugins.find_dataset(job.dataset)
     networks = plugins.parse_networks(spec.network, spec.clients, dict(job.networks))
     problem = prepare(spec, method, dataset, job.data_root, device, networks=networks, partition=job.partition or None)
+    samples = data_fingerprint(job.dataset, job.data_root)
     forget_data()  # the run has copies of the rows that it needs
     path = storage.work_path(job.results, spec, "checkpoint")
     belongs_to = {
@@ -146,6 +147,8 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "software": software(),
         "instruction_set": instruction_set(),
         "partition": problem.partition.checksum(),
+        "samples": samples,
+        "models": job.keep_models,
     }
     progress, resumed, warnings = _begin(job, problem, belongs_to, device)
     if not isinstance(progress.clients, Spill):
@@ -222,7 +225,9 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "history": progress.history,
         "models": models and models.model_dump(),
     }
-    result = storage.Result(**payload, digest=storage.digest(payload), provenance=provenance(device))
+    result = storage.Result(
+        **payload, digest=storage.digest(payload), provenance={**provenance(device), "samples": samples}
+    )
     with _writing(storage.result_path(job.results, spec), "the result"):
         storage.write(job.results, result)
     tidy(job)
@@ -249,6 +254,7 @@ def _begin(
     The path is that of the file that it goes on from.
     """
     warnings = []
+    belongs_to = {key: value for key, value in belongs_to.items() if key != "models"}  # see _has_what_is_kept
     path = storage.work_path(job.results, job.spec, "checkpoint")
     progress, refusal = checkpoint.load(path, belongs_to, device)
     if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbench.errors import BadInput
+from fedbench.errors import BadInput, canonical
 from fedbench.experiments.parts import Column, Experiment
 from fedbench.experiments.schema import UNREAD, Mistake, all_settings, load, mistakes
 from fedbench.storage import Facts, Index, files
@@ -147,7 +147,24 @@ def efforts(experiment: Experiment) -> dict[str, str]:
 
     file = settings_file(experiment)
     known = {} if file is None else read_settings(file)
-    return {method: known.get(method, NOT_TUNED).words for method in experiment.method_names}
+    words = {}
+    for method, text in zip(experiment.method_names, experiment.methods, strict=True):
+        own = _set_by(experiment, beside(experiment, text))
+        words[method] = known.get(method, NOT_TUNED).words + (
+            f"; set by the experiment: {', '.join(own)}" if own else ""
+        )
+    return words
+
+
+def _set_by(experiment: Experiment, method: str) -> list[str]:
+    """The hyperparameters of a method that the experiment sets, in some column or in all."""
+    from fedbench import plugins
+
+    plugin = plugins.find_method(method)
+    keys = [*experiment.settings, *(key for column in experiment.columns for key in column.settings)]
+    named = {(canonical(owner), name) for owner, _, name in (key.partition(".") for key in keys)}
+    known = [each.name for each in plugins.hyperparameters(plugin.cls)]
+    return [name for name in known if {(plugin.name, name), ("all", name)} & named]
 
 
 def beside(experiment: Experiment, text: str) -> str:

@@ -193,9 +193,9 @@ def split_done(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
 
 
 def _left_behind(done: Sequence[Job]) -> list[Job]:
-    """Those of finished jobs whose process was killed between the result and the removal of what it needed."""
+    """Finished jobs that left something: a process that was killed its checkpoint, an earlier try its error."""
     work_files: set[str] = set()
     for root in {job.results for job in done}:
         with contextlib.suppress(OSError):
             work_files.update(os.listdir(root / storage.WORK))  # noqa: PTH208  one look for ten thousand jobs
-    return [job for job in done if f"{job.spec.identity}.checkpoint" in work_files]
+    return [job for job in done if {f"{job.spec.identity}.{left}" for left in ("checkpoint", "error")} & work_files]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedbench.errors import BadInput
 from fedbench.plugins.finding import Plugin
-from fedbench.storage import read_bytes, write_bytes
+from fedbench.storage import Spec, read_bytes, write_bytes
 
 
 def write_settings(path: Path, tuning: Mapping[str, object], methods: Mapping[str, Mapping[str, object]]) -> None:
@@ -28,7 +28,9 @@ def _toml(value: object) -> str:
         return "{ " + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    if value is None:
+        return '"none"'
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,17 @@ def read_settings(path: Path) -> dict[str, Settings]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise BadInput(f"{path} is no settings file as `fedbench tune` writes it ({what})") from None
+
+
+def elsewhere(path: Path, spec: Spec) -> str:
+    """What a settings file was tuned on, where that is not what it is used for; empty where it is."""
+    tuned = tomllib.loads(read_bytes(path.expanduser(), 2**20).decode("utf-8")).get("tuning", {})
+    names = ("dataset", "clients", "partition", "network")
+    other = [name for name in names if name in tuned and tuned[name] != getattr(spec, name)]
+    if not other:
+        return ""
+    there = ", ".join(f"{name} {tuned[name]}" for name in other)
+    return f"{path} was tuned with {there}; here: {', '.join(f'{name} {getattr(spec, name)}' for name in other)}"
 
 
 def unfit(path: Path, known: Mapping[str, Settings], methods: Sequence[Plugin]) -> list[str]:

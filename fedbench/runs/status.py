@@ -62,6 +62,8 @@ class Failed:
     identity: str
     name: str
     message: str
+    family: str = ""
+    cut: int = 0  # its visits, where longer runs of its family may answer for it
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def status(results: str | Path = "results") -> Status:
             damaged.append(path)
     index.save()
     running = {each.identity: each for each in _running(root / WORK) if each.identity not in done}
-    failed = {each.identity: each for each in _failed(root / WORK) if each.identity not in {*done, *running}}
-    plan, known = planned(root), {*done, *running, *failed}
-    families = {each.family for each in plan}
+    failures = [each for each in _failed(root / WORK) if each.identity not in {*done, *running}]
+    plan = planned(root)
+    families = {each.family for each in plan} | {each.family for each in failures}
     answered = {(facts.family, cut) for facts in done.values() if facts.family in families for cut in facts.cuts}
+    failed = {each.identity: each for each in failures if (each.family, each.cut) not in answered}
+    known = {*done, *running, *failed}
     missing = [each for each in plan if each.identity not in known and (each.family, each.cut) not in answered]
     by_method: dict[tuple[str, str], int] = {}
     for facts in done.values():
@@ -158,7 +162,7 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
         yield
     finally:
         for each in path.parent.glob("*.plan"):  # those of processes that were killed among them
-            root, left = path.parent.parent, _plan(each)
+            root, left = path.parent.parent, plan_of(each)
             if left and all((root / run.dataset / run.method / f"{run.identity}.json").is_file() for run in left):
                 with contextlib.suppress(OSError):
                     each.unlink()
@@ -166,11 +170,11 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
 
 def planned(root: Path) -> list[Planned]:
     """The runs that were planned and were not all done when their process ended."""
-    found = {run.identity: run for path in sorted((root / WORK).glob("*.plan")) for run in _plan(path)}
+    found = {run.identity: run for path in sorted((root / WORK).glob("*.plan")) for run in plan_of(path)}
     return list(found.values())
 
 
-def _plan(path: Path) -> list[Planned]:
+def plan_of(path: Path) -> list[Planned]:
     """The runs of the plan at `path`; none where it is no plan."""
     found = []
     with contextlib.suppress(*NO_JSON):
@@ -231,7 +235,8 @@ def _failed(folder: Path) -> Iterator[Failed]:
         with contextlib.suppress(BadInput):
             failure = read_failure(path)
             spec = failure.spec
-            yield Failed(spec.identity, f"{spec.method}, {spec.dataset}, seed {spec.seed}", failure.message)
+            name = f"{spec.method}, {spec.dataset}, seed {spec.seed}"
+            yield Failed(spec.identity, name, failure.message, spec.family, spec.visits)
 
 
-__all__ = ["Failed", "Planned", "Running", "Speeds", "Status", "announced", "planned", "status"]
+__all__ = ["Failed", "Planned", "Running", "Speeds", "Status", "announced", "plan_of", "planned", "status"]

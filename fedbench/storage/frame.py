@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fedbench.errors import unknown_name
 from fedbench.storage import measures
 from fedbench.storage.disk import files, read, read_in_place
+from fedbench.storage.given import given_path
 from fedbench.storage.schema import Result
 from fedbench.storage.spec import Scalar
 
@@ -15,19 +17,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def load_results(path: str | Path = "results", level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
+Level = Literal["runs", "clients", "history"]
+LEVELS: tuple[Level, ...] = ("runs", "clients", "history")
+
+
+def load_results(path: str | Path = "results", level: Level = "runs") -> pd.DataFrame:
     """Results as a tidy pandas frame.
 
     `path` is a results folder or one file. A row is a run (`runs`), a client of a run (`clients`: test accuracy at the
     round that validation chose, unseen clients included), or one evaluation on the validation data (`history`).
     Accuracies are 0 .. 1, traffic is in bytes. Every row has the run's identity, method, data set, settings and seed;
-    the method's hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result.
+    the method's hyperparameters are in columns `param.NAME`. Raises BadInput for a file that is no result, and for
+    another level.
     """
-    one = read if Path(path).is_file() else read_in_place
-    return frame(map(one, files(Path(path))), level)
+    place = given_path(path, "path")
+    if level not in LEVELS:
+        raise unknown_name("level of rows", str(level), LEVELS)
+    return frame(map(read if place.is_file() else read_in_place, files(place)), level)
 
 
-def frame(results: Iterable[Result], level: Literal["runs", "clients", "history"] = "runs") -> pd.DataFrame:
+def frame(results: Iterable[Result], level: Level = "runs") -> pd.DataFrame:
     """The frame of `load_results`, made from results that have been read."""
     import pandas as pd
 

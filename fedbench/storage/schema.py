@@ -36,7 +36,7 @@ def _is_shown(text: str) -> str:
 Title = Annotated[str, AfterValidator(_is_shown)]
 
 
-def _check_plain(value: Any, what: str, depth: int = DEPTH) -> None:
+def check_plain(value: Any, what: str, depth: int = DEPTH) -> None:
     """Raise ValueError where `value`, of tables, lists and plain values, holds what no machine or person wrote."""
     if depth == 0:
         raise ValueError(f"{what} is nested too deeply")
@@ -46,11 +46,11 @@ def _check_plain(value: Any, what: str, depth: int = DEPTH) -> None:
         raise ValueError(f"{what} holds a number beyond 64 bits")
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check_plain(key, what, depth - 1)
-            _check_plain(inner, what, depth - 1)
+            check_plain(key, what, depth - 1)
+            check_plain(inner, what, depth - 1)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            _check_plain(inner, what, depth - 1)
+            check_plain(inner, what, depth - 1)
 
 
 class TestScores(BaseModel):
@@ -187,7 +187,7 @@ class Result(BaseModel):
             ("the provenance", self.provenance),
             ("codes", self.codes),
         ):
-            _check_plain(value, what)
+            check_plain(value, what)
         for what, text in (("network", spec.network), ("partition", spec.partition)):
             if text != shown(text, TEXT):
                 raise ValueError(f"the {what} of the spec must begin like a word")

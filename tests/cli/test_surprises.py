@@ -138,6 +138,7 @@ def test_what_was_run_is_written_as_a_config_and_run_from_it(run: Run, tmp_path:
         ("visits = [", "is not TOML"),
         ("visits = 0", "visits"),
         ("seeds = [1.5]", "is no option's value"),
+        ("seeds = 3", "write a list, seeds = [3], or a count, seed-count = 3"),
         ("dry-run = true", "no option in"),
     ],
 )
@@ -147,6 +148,57 @@ def test_a_wrong_config_is_refused(run: Run, tmp_path: Path, text: str, message:
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_settings_beside_a_config_go_before_its_own_key_by_key(dry: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        'methods = ["fedavg", "local"]\nseeds = [3]\nvisits = 4\nresults = "r \U0001f600"\n'
+        "[set]\nall.local.steps = 2\nfedavg.local.lr = 0.1\nlocal.local.momentum = 0.5\n"
+    )
+
+    def written(*arguments: str) -> dict[str, str]:
+        assert dry("--config", "c.toml", *arguments, "--write-config", "w.toml", "--jobs-per-gpu", "2")[0] == 0
+        found = tomllib.loads((tmp_path / "w.toml").read_text())
+        assert found["jobs-per-gpu"] == 2
+        assert found["results"].endswith("r \U0001f600")
+        settings: dict[str, str] = found["set"]
+        return settings
+
+    file = {"all.local.steps": "2", "fedavg.local.lr": "0.1", "local.local.momentum": "0.5"}
+    assert written() == file
+    assert written("--set", "fedavg.local.lr=0.05") == {**file, "fedavg.local.lr": "0.05"}
+    assert written("--set", "all.local.lr=0.05") == {
+        "all.local.steps": "2",
+        "local.local.momentum": "0.5",
+        "all.local.lr": "0.05",
+    }
+    assert [seed for _, seed in _planned(dry("--config", "c.toml", "--seed-count", "2")[1])] == ["42", "42", "27", "27"]
+    assert dry("--config", "c.toml", "--seed-count", "2", "--seeds", "5")[0] == 2
+
+
+def test_what_no_result_could_hold_is_refused_before_anything_runs(dry: Run) -> None:
+    for arguments, words in (
+        (("--seeds", "9223372036854775808"), "below 2^63"),
+        (("--clients", "100", "--network", ",".join(["mlp-digits*1", "mnist-mlp*1"] * 50)), "at most 1000 characters"),
+    ):
+        status, _, err = dry("--methods", "local", *arguments)
+        assert status == 2
+        assert words in err
+        assert "Traceback" not in err
+
+
+def test_settings_that_were_tuned_elsewhere_are_used_with_a_warning(dry: Run, run: Run, tmp_path: Path) -> None:
+    """And a hyperparameter that is fixed to nothing can be read again."""
+    options = ("--trials", "2", "--visits", "5", "--evaluate-every", "5", "--jobs", "1", "--out", "t.toml")
+    fixed = ("--set", "pfedhn.hypernetwork.embedding_lr=none", "--set", "pfedhn.local.steps=1")
+    assert run("tune", "--methods", "pfedhn", *options, *fixed)[0] == 0
+    status, out, _ = dry("--methods", "pfedhn,local", "--settings", "t.toml", "--seeds", "1")
+    assert status == 0
+    assert "tuned, 2 trials" in out
+    assert "was tuned with" not in out
+    assert "t.toml says nothing of local" in " ".join(out.split())
+    out = " ".join(dry("--methods", "pfedhn", "--settings", "t.toml", "--clients", "4", "--seeds", "1")[1].split())
+    assert "t.toml was tuned with clients 10; here: clients 4" in out
 
 
 def test_toml_tables_are_dotted_names(dry: Run, run: Run, tmp_path: Path) -> None:
@@ -300,6 +352,40 @@ def test_status_says_what_is_done_failed_and_missing(run: Run, tmp_path: Path) -
     assert run("status", "nowhere")[0] == 2
     (error,) = (tmp_path / "results" / ".work").glob("*.error")
     assert "no luck" in run("show", error.stem)[1]
+
+
+def test_a_failure_that_a_longer_run_answers_is_none_any_more(run: Run, tmp_path: Path) -> None:
+    body = "\n    def server_init(self, rng):\n        import pathlib\n"
+    body += "        if pathlib.Path('bad').exists():\n            raise RuntimeError('no luck')\n"
+    (tmp_path / "mine.py").write_text(MINE + body + "        return super().server_init(rng)\n")
+    (tmp_path / "bad").touch()
+    options = ("--methods", "mine.py", "--seeds", "42", "--jobs", "1", "--evaluate-every", "2")
+    assert run("run", *options, "--visits", "4")[0] == 1
+    (tmp_path / "bad").unlink()
+    assert "failed: mine" in run("status")[1]
+    (error,) = (tmp_path / "results" / ".work").glob("*.error")
+    assert "no luck" in run("show", error.stem[:8])[1], "the beginning of the identity is enough"
+    assert run("run", *options, "--visits", "6")[0] == 0
+    assert "failed" not in run("status")[1]
+    assert "answered by a longer run" in run("run", *options, "--visits", "4")[1]
+    assert not error.exists()
+
+
+def test_a_plan_whose_process_is_gone_can_be_forgotten(run: Run, tmp_path: Path) -> None:
+    from fedbench.runs.comparison import Comparison
+    from fedbench.runs.status import announced
+
+    with announced(Comparison(methods="fedavg", seeds=[1], results=tmp_path / "results").jobs()):
+        pass
+    assert "1 planned run is missing" in run("status", "results")[1]
+    assert "plans: 1 file" in run("clean", "--yes")[1]
+    assert "missing" not in run("status", "results")[1]
+
+
+def test_a_state_that_was_not_kept_is_not_promised(run: Run) -> None:
+    assert run("run", *ONE)[0] == 0
+    out = " ".join(run("run", *ONE, "--keep-state")[1].split())
+    assert "1 of the runs is done already without a state that was kept" in out
 
 
 @pytest.fixture

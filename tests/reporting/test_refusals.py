@@ -21,6 +21,7 @@ from fedbench.reporting.collection import collect
 from fedbench.reporting.compose import gather
 from fedbench.reporting.figures import draw
 from fedbench.reporting.settings import by_setting
+from fedbench.reporting.summary import headline
 from fedbench.reporting.tables import (
     Entry,
     best_of,
@@ -158,6 +159,57 @@ def test_variants_are_named_by_settings_that_only_one_of_them_has(tmp_path: Path
     put(tmp_path, make("own", correct=[9]), make("own", correct=[1], params={"mu": 0.1}))
     titles = [line.title for line in by_setting(collect(tmp_path).runs)[0].rows]
     assert sorted(titles) == ["own (mu=0.1)", "own (mu=absent)"]
+
+
+def test_methods_of_one_title_are_told_apart_across_settings(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path, make("fedavg", correct=[9, 9]), make("own", title="FedAvg", correct=[2]), make("local", correct=[1]))
+    titles = {line.title for setting in by_setting(collect(tmp_path).runs) for line in setting.rows}
+    assert titles == {"FedAvg [fedavg]", "FedAvg [own]", "Local"}
+
+
+def test_a_variant_is_called_alike_wherever_it_stands(tmp_path: Path, make: Maker) -> None:
+    """Also where it stands alone, so that a table of several settings has one row for it; a name may end in `code`."""
+    for value in (1, 2):
+        put(tmp_path, make("own", correct=[9, 9], params={"encode": value}))
+    put(tmp_path, make("own", correct=[9], params={"encode": 2}))
+    settings = by_setting(collect(tmp_path).runs)
+    assert [sorted(line.title for line in each.rows) for each in settings] == [
+        ["own (encode=1)", "own (encode=2)"],
+        ["own (encode=2)"],
+    ]
+    assert "own (encode=1)" in headline(settings)
+    put(tmp_path, make("own", correct=[9, 9], params={"encode": 3}))
+    assert headline(by_setting(collect(tmp_path).runs)).startswith("3 variants of 1 method in 2 settings")
+
+
+def test_runs_of_other_samples_are_refused(tmp_path: Path, make: Maker) -> None:
+    other = [make(seed=seed, provenance={"samples": samples}) for seed, samples in ((42, "a"), (27, "b"))]
+    found = cell_of(tmp_path, *other, make(seed=13))
+    assert found.gap is not None
+    assert "samples: a (seed 42); b (seed 27)" in found.gap.reason
+
+
+def test_a_run_that_went_on_from_a_shorter_one_was_not_beside_it(tmp_path: Path, make: Maker) -> None:
+    """Its seconds hold those of the shorter one: 10.1 until 500 visits, 20.1 until 1000."""
+
+    def finished(minute: int, second: int, run: storage.Result) -> storage.Result:
+        made = {**run.provenance, "finished": f"2026-01-01T00:{minute:02}:{second:02}+00:00"}
+        return run.model_copy(update={"provenance": made})
+
+    long = make("fedavg")
+    short = long.at(500)
+    short = short.model_copy(update={"provenance": {k: v for k, v in short.provenance.items() if k != "cut_from"}})
+    runs = collect(put(tmp_path / "on", finished(1, 0, short), finished(1, 12, long))).runs
+    assert [run.beside for run in runs] == [False, False]
+    other = make("local")
+    runs = collect(put(tmp_path / "beside", finished(1, 0, other), finished(1, 12, long))).runs
+    assert [run.beside for run in runs] == [True, True]
+
+
+def test_a_budget_that_is_named_twice_is_one(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make(), make("local"))
+    made = report(tmp_path / "r", tmp_path / "out", at=[1000, 1000], figures=0)
+    assert (made.status, made.warnings) == (0, [])
 
 
 def test_different_torch_is_noted(tmp_path: Path, make: Maker) -> None:

@@ -13,14 +13,17 @@ import pytest
 from small_results import Maker, put
 
 from fedbench import storage
+from fedbench.reporting import Report, report
 from fedbench.reporting import figures as figures_package
-from fedbench.reporting import report
 from fedbench.reporting import tables as forms
 from fedbench.reporting.figures import Picture
+from fedbench.reporting.run import run_of
+from fedbench.reporting.settings import by_setting
 from fedbench.reporting.tables import (
     Column,
     Entry,
     Table,
+    targets,
 )
 
 
@@ -141,3 +144,54 @@ if __name__ == "__main__":
     assert seconds < 20
     assert gigabytes < 1
     assert (tmp_path / "out" / "index.html").stat().st_size < 10e6
+
+
+def a_report(tmp_path: Path, make: Maker, rows: dict[str, dict[int, int]]) -> Report:
+    """Of methods whose one client has so many of 100 test rows right, by seed."""
+    for method, by_seed in rows.items():
+        for seed, correct in by_seed.items():
+            result = make(method, seed, correct=[0])
+            test = storage.TestScores(correct=[correct], total=[100], loss=[0.5])
+            result = result.model_copy(update={"best": result.best.model_copy(update={"test": test})})
+            put(tmp_path / "r", result.model_copy(update={"digest": storage.digest(result.model_dump(mode="json"))}))
+    return report(tmp_path / "r", tmp_path / "out", figures=0)
+
+
+def test_a_lost_run_does_not_make_the_worse_method_the_best(tmp_path: Path, make: Maker) -> None:
+    """pFedHN is about 10 points better under each seed that both have, and has one bad seed that FedAvg has not."""
+    rows = {"fedavg": {42: 77, 27: 78, 13: 80}, "pfedhn": {42: 87, 27: 89, 13: 90, 0: 40}}
+    made = a_report(tmp_path, make, rows)
+    answer = (made.out / "report.md").read_text().splitlines()[2]
+    assert "FedAvg is highest over its own seeds with 78.33 ± 1.53 %" in answer
+    assert "but pFedHN has more over the seeds in common" in answer
+    ranked = dict(made.tables[0].rows)
+    assert "†" in ranked["pFedHN"][0].marks, "it was not shown to be below the bold one"
+
+
+def test_the_best_is_not_said_to_be_better_than_what_it_was_not_shown_to_beat(tmp_path: Path, make: Maker) -> None:
+    rows = {"pfedhn": {42: 88, 27: 89, 13: 91}, "fedper": {42: 84, 27: 86, 13: 87}, "local": {42: 90, 27: 60, 13: 89}}
+    answer = (a_report(tmp_path, make, rows).out / "report.md").read_text().splitlines()[2]
+    assert "pFedHN is highest: 89.33 ± 1.53 %" in answer
+    assert "No difference to Local could be shown, though lower on the average." in answer
+
+
+def test_what_looks_like_markup_is_text(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r#1", make(title="<b>A_b</b>", network="lenet-8*25,lenet*25"), make("local"))
+    made = report(tmp_path / "r#1", tmp_path / "out", figures=0)
+    text = (made.out / "report.md").read_text()
+    assert "<b>" not in text
+    assert "lenet-8*25" not in text
+    assert r"lenet-8\*25,lenet\*25" in text
+    page = made.page.read_text()
+    assert 'href="../r%231/digits/local/' in page
+    assert 'href="../r#1' not in page
+
+
+def test_no_table_of_efforts_where_no_round_accuracy_is_reached(tmp_path: Path, make: Maker) -> None:
+    result = make("local")
+    low = [row.model_copy(update={"val_accuracy": 0.03, "val_client_mean": 0.03}) for row in result.history]
+    best = result.best.model_copy(update={"val_accuracy": 0.03, "val_client_mean": 0.03, "visits": 0, "round": 0})
+    bad = result.model_copy(update={"history": low, "best": best, "earlier": []})
+    setting = by_setting([run_of(bad, tmp_path)])[0]
+    assert targets(setting, "pooled") is None
+    assert targets(setting, "pooled", [2.0]) is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from small_results import Maker, put
 
 from fedbench import storage
@@ -137,8 +138,6 @@ def test_latex_compiles(results: Path, tmp_path: Path) -> None:
 
 
 def test_terminal() -> None:
-    from rich.console import Console
-
     console = Console(file=io.StringIO(), width=100)
     console.print(forms.terminal(TABLE))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -148,8 +147,6 @@ def test_terminal() -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 100])
 def test_settings_that_tell_methods_apart_are_not_cut_in_a_terminal(width: int) -> None:
-    from rich.console import Console
-
     names = [f"pFedHN (local.lr=0.005, hypernetwork.lr={rate})" for rate in (0.01, 0.05)]
     table = replace(TABLE, rows=[(name, row[1]) for name, row in zip(names, TABLE.rows, strict=False)])
     console = Console(file=io.StringIO(), width=width)
@@ -198,6 +195,9 @@ def test_targets_are_priced_in_visits_traffic_and_time(results: Path) -> None:
     """pFedHN moves 2 * 484728 bytes a visit and has 0.02 s a visit and 0.1 s beside."""
     setting = by_setting(collect(results).runs)[0]
     table = targets(setting, "pooled", [60.0, 80.0])
+    usual = targets(setting, "pooled")
+    assert table is not None
+    assert usual is not None
     labels = ["visits to 60 %", "MB to 60 %", "s to 60 %", "visits to 80 %", "MB to 80 %", "s to 80 %"]
     assert [column.label for column in table.columns] == labels
     rows = dict(table.rows)
@@ -210,7 +210,7 @@ def test_targets_are_priced_in_visits_traffic_and_time(results: Path) -> None:
     assert megabytes == pytest.approx(visits * 2 * 484728 / 1e6)
     assert seconds == pytest.approx(0.02 * visits + 0.1)
     assert rows["FedAvg"][0].gap == Gap(Missing.NOT_REACHED)
-    assert len({column.label for column in targets(setting, "pooled").columns}) == 9, "three targets by themselves"
+    assert len({column.label for column in usual.columns}) == 9, "three targets by themselves"
 
 
 def test_effort_before_scoring_is_shown(tmp_path: Path, make: Maker) -> None:
@@ -318,3 +318,36 @@ def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Pa
     text = (made.out / "report.md").read_text()
     assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
     assert "hyperparameters of Local: not those of tuned.toml" in text
+
+
+@pytest.mark.parametrize("width", [30, 60, 100, 400])
+def test_columns_without_room_are_named_and_no_number_is_cut(width: int) -> None:
+    table = Table("t", "T", "C.", [Column(f"column {i}") for i in range(9)], [("a", [Entry(12345.678, 0.5)] * 9)])
+    console = Console(width=width, file=io.StringIO())
+    console.print(forms.terminal(table, console))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = text.count("12345.68")
+    gone = re.findall(r"column \d", " ".join(text.split()).partition("Not shown, for want of width:")[2])
+    assert shown + len(gone) == 9
+    assert shown >= 1
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_table_higher_than_a_page_is_several_floats() -> None:
+    rows = [(f"m{i}", [Entry(float(i))]) for i in range(100)]
+    text = forms.latex(Table("t", "T", "C.", [Column("x")], rows))
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert [line for line in text.splitlines() if line.startswith(r"\label")] == [
+        r"\label{tab:t}",
+        r"\label{tab:t-2}",
+        r"\label{tab:t-3}",
+    ]
+    assert "T (part 2 of 3)" in text
+    assert all(rf"\mbox{{m{i}}}" in text for i in range(100))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.1235"), (999.94, "999.9"), (12345.6, "12,346"), (2e7, "20,000,000")]
+)
+def test_amounts_have_no_exponent(value: float, text: str) -> None:
+    assert forms.amount(value) == text

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fedbench.reporting.figures.canvas import LOOK, Picture, line_styles, new_figure, save_picture, short_name
-from fedbench.reporting.figures.labels import label_ends
+from fedbench.reporting.figures.labels import label_ends, tall_enough
 from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import SettingResults, pick_reference
 from fedbench.reporting.statistics import Pairs, losing_share, paired
@@ -84,7 +84,7 @@ def gain(setting: SettingResults, wanted: str | None = None) -> Picture | None:
     if not found:
         return None
     looks = line_styles(setting)
-    figure, (axes,) = new_figure(2.6)
+    figure, (axes,) = new_figure(tall_enough(2.6, len(found)))
     axes.axhline(0, color="#333333", linewidth=0.8, zorder=1)
     texts, ends, data = {}, {}, []
     for title, values in found.items():
@@ -133,7 +133,7 @@ def balance(
     looks = line_styles(setting)
     data: list[dict[str, object]] = []
     with mpl.rc_context(LOOK):
-        figure, all_axes = new_figure(2.6, len(panels))
+        figure, all_axes = new_figure(tall_enough(2.6, len(setting.filled)), len(panels))
         for axes, (label, known) in zip(all_axes, panels, strict=True):
             ends = {}
             for row in setting.filled:

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from fedbench.reporting.figures.canvas import Picture, Series, line_styles, new_figure, save_picture
-from fedbench.reporting.figures.labels import label_ends
+from fedbench.reporting.figures.labels import label_ends, tall_enough
 from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import MethodRow, SettingResults
 from fedbench.reporting.statistics import Metric
+from fedbench.reporting.tables import amount
 
 Effort = Literal["visits", "megabytes", "seconds", "gradients"]
 FAR = 30  # an axis becomes logarithmic where one method costs so many times as much as another
@@ -52,7 +53,7 @@ def curves(setting: SettingResults, x: Effort, metric: Metric, chosen: bool = Fa
     shown = [row for row in shown if max(run.history[x][-1] for run in row.cell.runs) > 0]
     if not shown:
         return None
-    figure, (axes,) = new_figure(2.6)
+    figure, (axes,) = new_figure(tall_enough(2.6, len(shown)))
     looks = line_styles(setting)
     ends: dict[str, tuple[float, float]] = {}
     series: list[Series] = []
@@ -67,7 +68,7 @@ def curves(setting: SettingResults, x: Effort, metric: Metric, chosen: bool = Fa
                 band.set_gid(f"series-{number}-band")
             spread = sd if sd is not None else np.full(len(grid), np.nan)
             texts = [
-                f"{row.title}: {b:.2f} %{f' ± {c:.2f}' if sd is not None else ''} at {a:,.4g} {WORDS[x]}"
+                f"{row.title}: {b:.2f} %{f' ± {c:.2f}' if sd is not None else ''} at {amount(a)} {WORDS[x]}"
                 for a, b, c in zip(grid, mean, spread, strict=True)
             ]
             series.append(Series(row.title, grid, mean, texts))
@@ -77,7 +78,7 @@ def curves(setting: SettingResults, x: Effort, metric: Metric, chosen: bool = Fa
             lines = [(run.history[x], run.history[y]) for run in row.cell.runs]
             both = [np.concatenate([line[i] for line in lines]) for i in range(2)]
             texts = [
-                f"{row.title}, seed {run.spec.seed}: {b:.2f} % at {a:,.4g} {WORDS[x]}"
+                f"{row.title}, seed {run.spec.seed}: {b:.2f} % at {amount(a)} {WORDS[x]}"
                 for run in row.cell.runs
                 for a, b in zip(run.history[x], run.history[y], strict=True)
             ]

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from fedbench.reporting.figures.canvas import Style, short_name
 
+LINE = 8.4  # points from one name to the next
 NEAR = 12  # points; a name that is farther from its place has a leader
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -41,6 +42,11 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return result
 
 
+def tall_enough(height: float, names: int) -> float:
+    """The height in inches, `height` at least, of a figure at whose right so many names stand."""
+    return max(height, 0.6 + names * LINE / 72)
+
+
 def label_ends(
     axes: Axes, ends: Mapping[str, Point], looks: Mapping[str, Style], texts: Mapping[str, str] | None = None
 ) -> None:
@@ -53,7 +59,7 @@ def label_ends(
     height = 72 * axes.get_window_extent().height / axes.figure.dpi  # points, before the layout is found
     to_axes = axes.transAxes.inverted()
     points = {title: to_axes.transform(axes.transData.transform(end)) for title, end in ends.items()}
-    places = spread([float(points[title][1]) for title in ends], 8.4 / height, 0.0, 1.0)
+    places = spread([float(points[title][1]) for title in ends], LINE / height, 0.0, 1.0)
     for number, (title, place) in enumerate(zip(ends, places, strict=True)):
         leader = _leader(axes, points[title].tolist(), (1.04, place), looks[title])
         leader.set_gid(f"series-{number}-leader")

@@ -11,14 +11,15 @@ from fedbench.reporting.tables.contents import (
     sends_alike,
     targets,
 )
-from fedbench.reporting.tables.forms import as_csv, markdown, terminal
-from fedbench.reporting.tables.model import Column, Entry, Table, body, legend, number, quoted
+from fedbench.reporting.tables.forms import as_csv, markdown, prose, terminal
+from fedbench.reporting.tables.model import Column, Entry, Table, amount, body, legend, number, quoted
 from fedbench.reporting.tables.typeset import latex, latex_document, tex
 
 __all__ = [
     "Column",
     "Entry",
     "Table",
+    "amount",
     "as_csv",
     "best_of",
     "body",
@@ -32,6 +33,7 @@ __all__ = [
     "markdown",
     "metric_value",
     "number",
+    "prose",
     "quoted",
     "ranking",
     "sends_alike",

@@ -403,12 +403,15 @@ def usual_targets(setting: SettingResults, metric: Metric) -> list[float]:
     return [float(target) for target in (top - 15, top - 5, top) if target > 0]
 
 
-def targets(setting: SettingResults, metric: Metric, wanted: Sequence[float] = ()) -> Table:
-    """Visits, traffic and time until validation accuracy first reaches some targets in percent."""
+def targets(setting: SettingResults, metric: Metric, wanted: Sequence[float] = ()) -> Table | None:
+    """Visits, traffic and time until validation accuracy first reaches some targets in percent; None without any."""
+    goals = wanted or usual_targets(setting, metric)
+    if not goals:
+        return None
     curve = "accuracy" if metric == "pooled" else "client_mean"
     units = (("visits", "visits", 0, False), ("megabytes", "MB", 3, True), ("seconds", "s", 3, True))
     columns: list[tuple[Column, dict[str, Entry]]] = []
-    for target in wanted or usual_targets(setting, metric):
+    for target in goals:
         for name, unit, digits, significant in units:
 
             def price(run: Run, target: float = target, name: str = name) -> float | None:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 
 import rich.table
-from rich.console import Group
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.text import Text
 
 from fedbench.reporting.tables.model import INSEPARABLE, Table, body, legend, quoted
@@ -25,12 +26,18 @@ def lines(table: Table) -> Iterable[tuple[str, list[tuple[str, bool]]]]:
             yield "  published", [(quoted(entry), False) for entry in entries]
 
 
+def safe(text: str) -> str:
+    """`text` for Markdown, without anything that it would take for markup."""
+    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def prose(text: str) -> str:
+    """`text` outside of tables for Markdown, where brackets and underscores are mostly what they look like."""
+    return re.sub(r"([*`]|\](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("<", "&lt;"))
+
+
 def markdown(table: Table) -> str:
     """GitHub's table, with title, legend and notes."""
-
-    def safe(text: str) -> str:
-        return re.sub(r"([\\|*_`\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
-
     heads = [table.corner, *(column.label for column in table.columns)]
     printed = [f"### {safe(table.title)}", "", "| " + " | ".join(map(safe, heads)) + " |"]
     printed.append("| --- |" + " ---: |" * len(table.columns))
@@ -64,8 +71,11 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def terminal(table: Table) -> Group:
-    """The table for `rich`, with its legend and notes below it, as wide as the screen and not as the table."""
+def terminal(table: Table, console: Console | None = None) -> Group:
+    """The table for `rich`, with its legend and notes below it, as wide as the screen and not as the table.
+
+    With a `console`, the last columns are left out where there is no room for them, which it says.
+    """
     shown = rich.table.Table(title=Text(table.title))
     rows = list(lines(table))
     words = [word for label, _ in rows for word in label.split()]
@@ -76,4 +86,11 @@ def terminal(table: Table) -> Group:
     for label, cells in rows:
         dim = "dim" if label.startswith(" ") else ""
         shown.add_row(Text(label, style=dim), *(Text(text, style="bold" if bold else dim) for text, bold in cells))
-    return Group(shown, Text("\n".join([legend(table), *table.all_notes]), style="dim"))
+    gone: list[str] = []
+    if console:
+        anywhere = console.options.update(max_width=10_000)  # else what is measured is what there is room for
+        while len(shown.columns) > 2 and Measurement.get(console, anywhere, shown).minimum > console.width:
+            shown.columns.pop()
+            gone.insert(0, table.columns[len(shown.columns) - 1].label)
+    missing = [f"Not shown, for want of width: {', '.join(gone)}."] if gone else []
+    return Group(shown, Text("\n".join([*missing, legend(table), *table.all_notes]), style="dim"))

@@ -125,6 +125,11 @@ def number(value: float, column: Column) -> str:
     return text.replace("-", "\u2212")
 
 
+def amount(value: float) -> str:
+    """A count or a cost with four significant digits, and never fewer than its whole part has."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def body(entry: Entry, column: Column, uneven: bool = False) -> str:
     """The entry as text, without emphasis; a gap says what it is. In an `uneven` table it tells its seeds."""
     if entry.value is None:

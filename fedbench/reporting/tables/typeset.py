@@ -15,6 +15,7 @@ from fedbench.reporting.tables.model import Entry, Table, body, key, number, quo
 
 COLUMN, PAGE = 234.0, 487.0  # points: 3.25 inches, and two columns with their gap
 LETTER, GAP = 4.25, 6.0  # points: of a letter in \footnotesize on the average, and between two columns
+ROWS = 45  # lines of a page, beside caption, heads and notes
 HEAD = 11  # letters in a line of a column's head
 PREAMBLE = r"""\usepackage{booktabs,siunitx}
 \sisetup{separate-uncertainty=true,detect-all}
@@ -46,19 +47,29 @@ def tex(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` or `table*` environment, no wider than its column or page."""
+    """`table` or `table*` environments, no wider than a column or page; several where one would be too high for it."""
     label = max((len(row) for row, _ in table.rows), default=0)
     first = LETTER * max(label, len(table.corner)) + GAP
     widths = [_width(table, place) for place in range(len(table.columns))]
     wide = first + sum(widths) > COLUMN
     parts = _parts(first, widths, PAGE if wide else COLUMN)
+    rows = max(1, ROWS // (len(parts) * (2 if table.has_published else 1)))
+    floats = [table.rows[i : i + rows] for i in range(0, len(table.rows), rows)] or [table.rows]
+    return "".join(
+        _float(replace(table, rows=some), parts, wide, place, len(floats)) for place, some in enumerate(floats, 1)
+    )
+
+
+def _float(table: Table, parts: Sequence[Sequence[int]], wide: bool, place: int, floats: int) -> str:
+    """One environment, which is the one in a `place` of so many."""
     environment = "table*" if wide else "table"
+    title = table.title if floats == 1 else f"{table.title} (part {place} of {floats})"
     lines = [
         *(f"% needs {line}" for line in PREAMBLE.splitlines()),
         rf"\begin{{{environment}}}[htbp]",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{tex(table.title)}. {tex(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\caption{{{tex(title)}. {tex(table.caption)}}}",
+        rf"\label{{tab:{table.name}{f'-{place}' if place > 1 else ''}}}",
     ]
     for number_of_part, places in enumerate(parts):
         lines += [r"\par\medskip"] if number_of_part else []
