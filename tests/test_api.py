@@ -200,7 +200,7 @@ def test_python_and_the_command_line_have_the_same_arguments() -> None:
 
     here, there = (set(inspect.signature(function).parameters) for function in (fedbench.run, command))
     other_names = {"set_": "settings", "seed_count": "seeds"}
-    not_in_python = {"config", "write_config", "dry_run"}
+    not_in_python = {"context", "config", "write_config", "dry_run"}
     assert {other_names.get(name, name) for name in there} - not_in_python == here - {"console"}
     assert {field.name for field in fields(Comparison)} - {"remote"} <= here
     made, shown = (inspect.signature(function).parameters for function in (reporting.report, fedbench.report))

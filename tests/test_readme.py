@@ -113,3 +113,15 @@ def test_commands_have_the_options_that_they_are_shown_with(
         assert inner is not None
         context = inner.make_context(name, words, parent=context)
     assert not context.args
+
+
+@pytest.mark.slow
+def test_the_reference_table_is_made_of_the_committed_results(tmp_path: Path) -> None:
+    """The README, the committed report and what the results give now have the same rows."""
+    place = "table1/tables/accuracy-pooled-seen.md"
+    made = fedbench.reproduce("table1", preset="reference", run=False, results=ROOT / "results", out=tmp_path)
+    rows = [line for line in (tmp_path / place).read_text().splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert "\n".join(rows) in README
+    assert "\n".join(rows) in (ROOT / "reports" / place).read_text()
+    assert made.warnings == made.gaps == []

@@ -137,12 +137,10 @@ def run(
 
     in_file = context.meta.get(IN_FILE, {})
     if seeds is not None and seed_count is not None:
-        if "seeds" in in_file and "seed_count" not in in_file:
-            seeds = None  # what is given beside a file goes before it
-        elif "seed_count" in in_file and "seeds" not in in_file:
-            seed_count = None
-        else:
+        beside = [name for name in ("seeds", "seed_count") if _is_typed(context, name)]
+        if len(beside) != 1:
             raise BadInput("--seeds and --seed-count were both given: give the list or the count")
+        seeds, seed_count = (seeds, None) if beside == ["seeds"] else (None, seed_count)  # it goes before a file's
     comparison = Comparison(
         methods=methods,
         seeds=seed_count if seeds is None else _seeds(seeds),
@@ -206,6 +204,12 @@ def _seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise BadInput(f"--seeds {text}: give a list such as 42,27,13; a count is --seed-count 3") from None
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line itself, and not in a file of options."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _settings(in_file: list[str], given: list[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preset:
-    """How long a comparison is. All presets evaluate on one grid, so that a longer run answers for the shorter ones."""
+    """How long a comparison is. `laptop` and `paper` evaluate on one grid, so that the longer run answers for both."""
 
     visits: int
     seeds: int

@@ -359,15 +359,15 @@ def test_a_failure_that_a_longer_run_answers_is_none_any_more(run: Run, tmp_path
     body += "        if pathlib.Path('bad').exists():\n            raise RuntimeError('no luck')\n"
     (tmp_path / "mine.py").write_text(MINE + body + "        return super().server_init(rng)\n")
     (tmp_path / "bad").touch()
-    options = ("--methods", "mine.py", "--seeds", "42", "--jobs", "1", "--evaluate-every", "2")
-    assert run("run", *options, "--visits", "4")[0] == 1
+    options = ("--methods", "mine.py", "--seeds", "42", "--jobs", "1", "--evaluate-every", "5")
+    assert run("run", *options, "--visits", "5")[0] == 1
     (tmp_path / "bad").unlink()
     assert "failed: mine" in run("status")[1]
     (error,) = (tmp_path / "results" / ".work").glob("*.error")
     assert "no luck" in run("show", error.stem[:8])[1], "the beginning of the identity is enough"
-    assert run("run", *options, "--visits", "6")[0] == 0
+    assert run("run", *options, "--visits", "10")[0] == 0
     assert "failed" not in run("status")[1]
-    assert "answered by a longer run" in run("run", *options, "--visits", "4")[1]
+    assert "answered by a longer run" in run("run", *options, "--visits", "5")[1]
     assert not error.exists()
 
 
