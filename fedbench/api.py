@@ -340,7 +340,7 @@ def tune(
         remote=scheduler is not None,
     )
     check_writable(comparison.results)
-    out = given_path(out, "out").expanduser()
+    out = given_path(out, "out")
     if out.is_dir() or not out.parent.is_dir():
         raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
     if not isinstance(trials, int) or isinstance(trials, bool):

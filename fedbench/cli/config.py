@@ -10,7 +10,6 @@ set = { "pfedhn.local.lr" = 0.05 }
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -51,10 +50,6 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     return file
 
 
-def _toml(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _as_option(where: str, option: str, value: object) -> object:
     """A value as the command line would give it: lists with commas, tables as NAME=VALUE, several times."""
     if option == "set":
@@ -87,6 +82,8 @@ def _flat(table: Mapping[str, object], before: str = "") -> Iterable[tuple[str, 
 
 def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, scheduler: str | None = None) -> str:
     """The config file that asks for the runs of `comparison` again, with every default spelt out."""
+    from fedbench.runs.settings_file import as_toml
+
     planned = comparison.jobs()
     spec = planned[0].spec
     # the data set's own network may be a file, which its text in the spec does not name
@@ -113,6 +110,6 @@ def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, sch
         "jobs-per-gpu": jobs_per_gpu,
         **({"scheduler": scheduler} if scheduler else {}),
     }
-    lines = [f"{name} = {_toml(value)}" for name, value in options.items()]
-    lines += ["", "[set]", *(f"{_toml(key)} = {_toml(value)}" for key, value in comparison.settings.items())]
+    lines = [f"{name} = {as_toml(value)}" for name, value in options.items()]
+    lines += ["", "[set]", *(f"{as_toml(key)} = {as_toml(value)}" for key, value in comparison.settings.items())]
     return "\n".join(["# for `fedbench run --config`", *lines, ""])

@@ -17,17 +17,18 @@ def write_settings(path: Path, tuning: Mapping[str, object], methods: Mapping[st
     """Write what was searched, the table `tuning`, and a table for each of `methods`. Raises OSError."""
     lines = ["# Written by `fedbench tune`. Successive halving on validation; `trials` of them at each of `visits`."]
     for name, facts in {"tuning": tuning, **{f"methods.{name}": facts for name, facts in methods.items()}}.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in facts.items())]
+        lines += ["", f"[{name}]", *(f"{key} = {as_toml(value)}" for key, value in facts.items())]
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def _toml(value: object) -> str:
+def as_toml(value: object) -> str:
+    """A value as TOML writes it; None, which TOML does not have, as the text that settings read as None."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f'"{key}" = {as_toml(inner)}' for key, inner in value.items()) + " }"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(as_toml, value)) + "]"
     if value is None:
         return '"none"'
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -62,8 +62,8 @@ class Failed:
     identity: str
     name: str
     message: str
-    family: str = ""
-    cut: int = 0  # its visits, where longer runs of its family may answer for it
+    family: str
+    cut: int  # its visits, where longer runs of its family may answer for it
 
 
 @dataclass(frozen=True)

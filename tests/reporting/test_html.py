@@ -46,7 +46,13 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
         self.call("/goog/cdp/execute", command)
+        self.call("/url", {"url": "about:blank"})  # else what answers next may still be the page as it was before
         self.call("/url", {"url": page.as_uri()})
+        for _ in range(300):
+            if self.run("return [location.href, document.readyState]") == [page.as_uri(), "complete"]:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{page} was not loaded within half a minute")
 
     def log(self) -> list[str]:
         return [entry["message"] for entry in self.call("/se/log", {"type": "browser"})]
