@@ -125,7 +125,7 @@ def _facts(run: Run) -> dict[str, object]:
     spec = run.spec.model_dump(exclude={"params", "seed"})
     facts = {**spec, **run.spec.params, "fedbench version": run.version("fedbench"), "method's code": run.code}
     facts |= {f"code of {name}": code for name, code in run.codes.items()}
-    known = {"data set's code": run.dataset_code, "samples": run.provenance.get("samples")}
+    known = {"data set's code": run.dataset_code, "samples": run.samples}
     return facts | {name: value for name, value in known.items() if value}  # unknown of older results
 
 

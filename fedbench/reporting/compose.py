@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fedbench.storage.spec import Spec
 
 FIGURES: tuple[Kind, ...] = ("visits", "test", "seconds", "front", "clients", "gain", "balance", "unseen")
-OUTDATED = Gap(Missing.OUTDATED, "made by other code than is here now")
+OUTDATED = Gap(Missing.OUTDATED, "made by other code, or of other samples, than are here now")
 
 
 def report(

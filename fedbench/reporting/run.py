@@ -95,6 +95,12 @@ class Run:
         return str(self.provenance.get("software", {}).get(package, "unknown"))
 
     @property
+    def samples(self) -> str | None:
+        """The fingerprint of the samples that it was made of, as far as it is recorded."""
+        found = self.provenance.get("samples")
+        return found if isinstance(found, str) else None
+
+    @property
     def machine(self) -> str:
         """The processor or the graphics card, as far as it is recorded."""
         host = self.provenance.get("host", {})

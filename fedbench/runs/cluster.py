@@ -331,7 +331,7 @@ def _stored(outcome: Outcome, content: bytes, models: bytes) -> Outcome:
         if result.spec != job.spec or storage.digest(result.model_dump(mode="json")) != result.digest:
             raise ValueError("it is of another run, or was changed on the way")
         if not is_current(result, job):
-            raise ValueError("it was made by other code than is here now")
+            raise ValueError("it was made by other code, or of other samples, than are here now")
         if models:
             storage.write_bytes(storage.models_path(job.results, job.spec), models)
         storage.write(job.results, result)

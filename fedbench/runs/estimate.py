@@ -18,7 +18,7 @@ from fedbench.runs.checkpoint import belonging
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
 from fedbench.runs.job import Job, passes
-from fedbench.runs.prepare import prepare
+from fedbench.runs.prepare import prepare, samples_here
 from fedbench.runs.provenance import software
 from fedbench.runs.state import look, state_path, states
 from fedbench.runs.torch_settings import set_up_torch
@@ -145,7 +145,7 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
         elif kept := _kept_visits(job):
             said[f"going on from the state that was kept at {kept} visits"] += 1
         elif storage.result_path(job.results, job.spec).is_file():
-            said["made again: the stored result is of other code, damaged, or without the models to be kept"] += 1
+            said["made again: the stored result is of other code or samples, damaged, or without the models kept"] += 1
         elif shorter := _shorter(job):
             said[f"beginning anew, although {shorter} visits are stored: {_why_anew(job)}"] += 1
     return [f"{count} of the runs {'is' if count == 1 else 'are'} {words}" for words, count in said.items()]
@@ -171,12 +171,13 @@ def _passes(job: Job, visits: int) -> bool:
 
 
 def _is_ours(job: Job, path: Path) -> bool:
-    """Whether the checkpoint or state at `path` was made by the code and the software of now, with what is kept."""
+    """Whether the checkpoint or state at `path` is of the code, software and samples of now, with what is kept."""
     found = belonging(path) if path.is_file() else None
     code = plugins.find_method(job.method).code
     return (
         found is not None
         and (found.get("code"), found.get("software")) == (code, software())
+        and samples_here(job.dataset, job.data_root) in (found.get("samples"), None)
         and (bool(found.get("models")) or not job.keep_models)
     )
 
@@ -196,7 +197,7 @@ def _why_anew(job: Job) -> str:
         return "no state was kept (--keep-state keeps them)"
     if not any(_passes(job, visits) for visits, _ in kept):
         return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
-    return "the states that were kept are damaged, of other code or versions, or without the models to be kept"
+    return "the states that were kept are damaged, of other code, samples or versions, or without the models to be kept"
 
 
 def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:

@@ -63,6 +63,21 @@ def data_fingerprint(where: str, root: Path) -> str:
     return _load(where, root)[1]
 
 
+def samples_here(where: str, root: Path) -> str | None:
+    """The fingerprint of the samples in `root`; None where no file of them is there, or one that cannot be read."""
+    place = mapped.place(plugins.find_dataset(where), root)
+    return None if place is None else _fingerprint(where, root, place)
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(where: str, root: Path, _place: Path) -> str | None:
+    """It is looked at again where another file has another place."""
+    try:
+        return data_fingerprint(where, root)
+    except BadInput:
+        return None
+
+
 def image_shape(data: Data) -> tuple[int, int, int]:
     """Channels, height and width of one image."""
     channels, height, width = data.images.shape[1:]
@@ -93,6 +108,7 @@ def refresh() -> None:
     if plugins.refresh():
         _loaded.clear()
         _partition.cache_clear()
+        _fingerprint.cache_clear()
 
 
 def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:
@@ -173,5 +189,6 @@ __all__ = [
     "make_partition",
     "prepare",
     "refresh",
+    "samples_here",
     "try_out",
 ]

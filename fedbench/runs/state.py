@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from fedbench import plugins, storage
 from fedbench.errors import BadInput
+from fedbench.runs.prepare import samples_here
 from fedbench.storage import Facts, Index, Result, Spec
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Found:
 
 
 class Made(Protocol):
-    """What says by which code it was made: a result, or what is kept of one."""
+    """What says by which code and of which samples it was made: a result, or what is kept of one."""
 
     @property
     def code(self) -> str: ...
@@ -40,17 +41,24 @@ class Made(Protocol):
     def dataset_code(self) -> str | None: ...
     @property
     def codes(self) -> Mapping[str, str]: ...
+    @property
+    def samples(self) -> str | None: ...
 
 
 def is_current(result: Made, job: Job) -> bool:
-    """Whether `result` was made by the method, the data set and other plug-ins that `job` would use."""
+    """Whether `result` was made by the method, the samples and other plug-ins that `job` would use.
+
+    Samples are compared where the result names them and the file of them is here.
+    """
     data = plugins.find_dataset(job.dataset).code
     same = result.code == plugins.find_method(job.method).code and result.dataset_code in (data, None)
-    return same and result.codes == job.codes
+    if not same or result.codes != job.codes:
+        return False
+    return result.samples is None or samples_here(job.dataset, job.data_root) in (result.samples, None)
 
 
 def look(job: Job, index: Index | None = None) -> Found:
-    """The state of `job`; a result of another spec or of other code is outdated, and is made again.
+    """The state of `job`; a result of another spec, other code or other samples is outdated, and is made again.
 
     Where there is no result of its own, a longer run of the same spec may answer for it. An `index` of the results
     spares reading those in full that were checked before.

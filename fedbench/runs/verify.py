@@ -149,6 +149,8 @@ def _notes(stored: Result, found: Result) -> tuple[str, ...]:
     notes = [] if stored.code == found.code else ["the method's source is not that of the stored run"]
     if stored.dataset_code not in (found.dataset_code, None):
         notes.append("the data set's source is not that of the stored run")
+    if stored.samples not in (found.samples, None):
+        notes.append("the samples are not those of the stored run")
     changed = [name for name, code in found.codes.items() if code != stored.codes.get(name)]
     notes += [f"the source of {name} is not that of the stored run" for name in changed]
     was, is_ = (result.provenance.get("software") for result in (stored, found))

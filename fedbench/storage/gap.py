@@ -11,7 +11,7 @@ class Missing(StrEnum):
 
     NOT_RUN = "not run"
     FAILED = "failed"
-    OUTDATED = "outdated"  # made by other code than is here now
+    OUTDATED = "outdated"  # made by other code, or of other samples, than are here now
     REFUSED = "refused"  # runs that must not be averaged
     NOT_CUT = "not cut"  # a run that does not tell what a shorter one would have been
     NOT_APPLICABLE = "not applicable"

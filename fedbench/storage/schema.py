@@ -200,6 +200,12 @@ class Result(BaseModel):
                 raise ValueError(f"test scores of {len(best.test.total)} clients, where the spec has {clients}")
         return self
 
+    @property
+    def samples(self) -> str | None:
+        """The fingerprint of the samples that it was made of; None where that was not recorded."""
+        found = self.provenance.get("samples")
+        return found if isinstance(found, str) else None
+
     def at(self, visits: int) -> Result:
         """The result that a run of so many `visits` would have stored, to the bit.
 

@@ -318,4 +318,4 @@ def test_runs_of_other_code_are_not_rendered(run: Run, tmp_path: Path) -> None:
     status, out, err = run("reproduce", "mine.toml", "--no-run")
     assert status == 1
     assert "outdated" in out
-    assert "outdated: own, digits, 5 clients, 2 visits, seed 42: made by other code than is here now" in err
+    assert "outdated: own, digits, 5 clients, 2 visits, seed 42: made by other code, or of other samples" in err

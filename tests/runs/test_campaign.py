@@ -402,6 +402,48 @@ def test_other_samples_are_other_samples(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(".cifar10-*.mapped"))) == 1
 
 
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_result_of_other_samples_is_outdated(indexed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the file of the samples is here to compare with; a longer run of others answers for nothing either."""
+    root = tmp_path / "data"
+    monkeypatch.setattr(cached(root).cls, "validation_rows", 100)
+    long, short = (
+        a_job(
+            tmp_path,
+            methods=["local"],
+            dataset="cifar10",
+            data_root=root,
+            settings={"local.local.steps": 1},
+            novel_clients=0,
+            adapt_visits=None,
+            visits=visits,
+            evaluate_every=5,
+        )
+        for visits in (10, 5)
+    )
+
+    def states() -> list[str]:
+        return [look(each, Index(tmp_path) if indexed else None).state for each in (long, short)]
+
+    assert states() == ["missing", "missing"]
+    assert work(long).ending == "done"
+    assert states() == ["done", "done"]
+    cached(root)  # written once more: the same samples
+    assert states() == ["done", "done"]
+    cached(root, content=1)
+    assert states() == ["outdated", "missing"]
+    assert pool.split_done([long, short]) == ([], [long, short])
+    was = storage.read(storage.result_path(tmp_path, long.spec)).samples
+    assert work(long).ending == "done"
+    assert storage.read(storage.result_path(tmp_path, long.spec)).samples not in (was, None)
+    assert states() == ["done", "done"]
+    (root / "cifar10.npz").write_bytes(b"damaged")
+    assert states() == ["done", "done"]
+    (root / "cifar10.npz").unlink()
+    assert states() == ["done", "done"]
+
+
 def test_a_damaged_mapping_is_made_anew_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
     dataset = cached(tmp_path)
     expected = mapped.load(dataset, tmp_path)[0].images.clone()

@@ -134,3 +134,15 @@ def test_another_kind_of_processor_is_named_instead_of_a_difference(tmp_path: Pa
     assert not verdict.equal
     assert str(verdict).startswith("not to be decided here: the processor computed with ALTIVEC then and with ")
     assert "different" not in str(verdict)
+
+
+def test_verify_says_that_the_samples_are_others(tmp_path: Path) -> None:
+    """Also where that changed no number, as other images of clients that hold the same rows may not."""
+    a = a_job(tmp_path)
+    done(a)
+
+    def rename(result: dict[str, Any]) -> None:
+        result["provenance"]["samples"] = "0" * 64
+
+    verdict = verify(edited(storage.result_path(a.results, a.spec), rename))
+    assert verdict == Verdict(True, notes=("the samples are not those of the stored run",))
