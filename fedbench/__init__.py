@@ -19,6 +19,7 @@ __all__ = [
     "Report",
     "Scores",
     "Stopped",
+    "Untuned",
     "load_models",
     "load_results",
     "report",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fedbench.api import Scores, Stopped, report, reproduce, run, tune
+    from fedbench.api import Scores, Stopped, Untuned, report, reproduce, run, tune
     from fedbench.dataset import Dataset
     from fedbench.errors import BadInput
     from fedbench.method import Method
@@ -63,6 +64,7 @@ HOMES = {
     "Report": "fedbench.reporting",
     "Scores": "fedbench.api",
     "Stopped": "fedbench.api",
+    "Untuned": "fedbench.api",
     "check": "fedbench.check",
     "load_models": "fedbench.runs.kept",
     "load_results": "fedbench.storage",

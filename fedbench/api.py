@@ -85,6 +85,14 @@ class Stopped(KeyboardInterrupt):
         self.scores = scores
 
 
+class Untuned(BadInput):
+    """Some methods could not be tuned, as the message says; `found` are the choices for the others."""
+
+    def __init__(self, message: str, found: Sequence[Tuned]) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 def run(
     methods: str | type[Method] | Sequence[str | type[Method]] = "all",
     dataset: str | type[Dataset] = "digits",
@@ -318,8 +326,8 @@ def tune(
     settings for twice as many, and so on until two are left; the defaults are never dropped. What is searched stands
     with each hyperparameter; `search` replaces it for a method, "METHOD.FIELD" -> "a,b,c" or "low..high". Trials are
     stored in `results`/tuning and not run again; their seeds are 1001, 1002, ..., which comparisons do not use. The
-    choice is written to `out`, a file for `run(settings_file=...)`. Raises BadInput for a search that cannot be, or
-    whose trials all fail, and Stopped after Ctrl-C.
+    choice is written to `out`, a file for `run(settings_file=...)`. Raises BadInput for a search that cannot be,
+    Untuned, when the others are tuned and written, for methods whose trials all failed, and Stopped after Ctrl-C.
     """
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display
@@ -358,13 +366,17 @@ def tune(
         with Display(todo, console, workers.at_once(todo)) as display:
             return workers.run(todo, display.progress, display.outcome, _warn(console)) if todo else []
 
-    found = searched.run(make)
-    if found is None:
+    ended = searched.run(make)
+    if ended is None:
         raise Stopped(Scores([], []))
+    found, lost = ended
     try:
-        searched.write(out, found)
+        if found:
+            searched.write(out, found)
     except OSError as error:
         raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None
+    if lost:
+        raise Untuned("; ".join(lost), found)
     return found
 
 

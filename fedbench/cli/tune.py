@@ -79,6 +79,7 @@ def tune(
     from fedbench import api
 
     api.announce(methods, dataset, out, scheduler)
+    lost: api.Untuned | None = None
     try:
         found = api.tune(
             methods,
@@ -103,6 +104,10 @@ def tune(
     except api.Stopped:
         err.print("stopped; the same command goes on from here")
         raise typer.Exit(130) from None
+    except api.Untuned as error:
+        if not error.found:
+            raise
+        found, lost = error.found, error
     from fedbench.cli.listing import tuned_table
 
     out.print(tuned_table(found))
@@ -114,3 +119,5 @@ def tune(
             text = f"warning: {each.method}.{name}={value} is the {end} value tried: search further, {hint}"
             err.print(text, markup=False, soft_wrap=True)
     out.print(f"settings: {to}, for `fedbench run --settings {to}`", markup=False, soft_wrap=True)
+    if lost is not None:
+        raise lost

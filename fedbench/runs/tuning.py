@@ -140,13 +140,14 @@ class Tuning:
     rungs: Rungs
     search: Mapping[str, str] = field(default_factory=dict)  # "METHOD.FIELD" -> values or range
 
-    def run(self, make: Callable[[int, Sequence[Job]], Sequence[Outcome]]) -> list[Tuned] | None:
+    def run(self, make: Callable[[int, Sequence[Job]], Sequence[Outcome]]) -> tuple[list[Tuned], list[str]] | None:
         """Search; what is stored is not run again. None where it was stopped.
 
-        `make` is given each rung and the runs that it lacks, and makes them. Raises BadInput for a search that cannot
-        be, and where all trials of a method failed.
+        `make` is given each rung and the runs that it lacks, and makes them. The answer is what was found, and a
+        sentence for each method of which all trials failed; the others do not wait for it. Raises BadInput for a search
+        that cannot be.
         """
-        searches = self.searches()
+        searches, lost = self.searches(), list[str]()
         failed: dict[str, int] = dict.fromkeys((s.plugin.name for s in searches), 0)
         for rung, (visits, count) in enumerate(zip(self.rungs.visits, self.rungs.trials, strict=True)):
             planned = [
@@ -167,13 +168,18 @@ class Tuning:
                 search.trained = {trial for other, trial, _ in planned if other is search}
             for search in searches:
                 if all(score == float("-inf") for scores in search.scores.values() for score in scores):
-                    raise BadInput(
+                    lost.append(
                         f"all {count} trials of {search.plugin.name} failed or diverged at {visits} visits: search "
                         f"smaller rates, --search {search.plugin.name}.FIELD=..., or see the errors in {job.results}"
                     )
-                search.left = search.survivors()
+                    search.left = []
+                else:
+                    search.left = search.survivors()
+            searches = [search for search in searches if search.left]
             self._tidy(searches, [job for _, _, job in planned], rung)
-        return [self._tuned(search, failed[search.plugin.name]) for search in searches]
+            if not searches:
+                break
+        return [self._tuned(search, failed[search.plugin.name]) for search in searches], lost
 
     def write(self, path: Path, found: Sequence[Tuned]) -> None:
         """Write the settings file. Raises OSError."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import fedbench.api
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import Comparison
@@ -50,8 +51,10 @@ def tuning(results: Path, *, trials: int = 8, visits: str = "10..40", **changes:
 
 def found(search: Tuning, processes: int = 1) -> list[Tuned]:
     workers = Workers(jobs=processes)
-    result = search.run(lambda rung, jobs: workers.run(jobs, lambda notes: None, lambda outcome: None))
-    assert result is not None
+    ended = search.run(lambda rung, jobs: workers.run(jobs, lambda notes: None, lambda outcome: None))
+    assert ended is not None
+    result, lost = ended
+    assert lost == []
     return result
 
 
@@ -157,7 +160,7 @@ def test_what_is_done_is_not_run_again(straight: tuple[Path, list[Tuned]]) -> No
         lacking.extend(jobs)
         return []
 
-    assert tuning(results).run(none) == outcomes
+    assert tuning(results).run(none) == (outcomes, [])
     assert lacking == []
 
 
@@ -243,11 +246,33 @@ def test_another_file_is_no_settings_file(text: str, tmp_path: Path) -> None:
         read_settings(tmp_path / "other.toml")
 
 
-def test_all_trials_diverging_is_an_error_that_says_so(tmp_path: Path) -> None:
-    """A rate of 1e30 overflows float32 in a step or two."""
-    search = {"fedavg.local.lr": "1e30,2e30"}
-    with pytest.raises(BadInput, match=r"all 2 trials of fedavg failed or diverged at 10 visits: search smaller"):
-        found(tuning(tmp_path, trials=2, visits="10..20", methods=("fedavg",), search=search))
+DIVERGING = {"fedavg.local.lr": "1e30,2e30"}  # overflows float32 in a step or two
+
+
+@pytest.mark.parametrize("methods", [("fedavg",), ("fedavg", "local")])
+def test_a_method_whose_trials_all_diverge_is_named_and_the_others_are_tuned(
+    methods: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.toml"
+    with pytest.raises(fedbench.api.Untuned, match=r"^all 2 trials of fedavg .* at 10 visits: search smaller") as e:
+        fedbench.api.tune(
+            methods,
+            trials=2,
+            visits="10..20",
+            evaluate_every=5,
+            search=DIVERGING,
+            settings={f"{method}.local.steps": 2 for method in methods},
+            jobs=1,
+            results=tmp_path,
+            out=out,
+        )
+    assert [each.method for each in e.value.found] == list(methods[1:])
+    assert out.exists() == (len(methods) > 1)
+    assert list((tmp_path / "tuning" / storage.WORK).glob("*.state")) == []
+    if out.exists():
+        alone = tuning(tmp_path, trials=2, visits="10..20", methods=methods[1:])
+        assert found(alone) == e.value.found
+        assert list(read_settings(out)) == ["local"]
 
 
 def test_a_field_that_is_not_in_the_comparison_is_refused(tmp_path: Path) -> None:
