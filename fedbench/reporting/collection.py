@@ -42,7 +42,7 @@ def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Seque
                 runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
             except BadInput as error:
                 shorter = result.spec.model_copy(update={"visits": visits})
-                uncut.append(Failure(spec=shorter, details=str(error)))
+                uncut.append(Failure(spec=shorter, details=str(error), title=result.title))
     return runs, left_out, uncut
 
 

@@ -147,6 +147,7 @@ def by_setting(
     differing = {
         method: variant_names([each for (_, other), each in split.items() if other == method]) for _, method in split
     }
+    titles = {failure.spec.method: failure.title for failure in uncut} | {run.spec.method: run.title for run in runs}
     made: list[tuple[str, str]] = []
     all_rows: list[list[MethodRow]] = []
     names: set[str] = set()
@@ -162,7 +163,7 @@ def by_setting(
             note = (tuned or {}).get(method, "")
             if (setting, method) not in split:
                 cell = Cell((), expected, failed[method])
-                rows.append(MethodRow(method, method, cell, note))
+                rows.append(MethodRow(method, titles.get(method) or method, cell, note))
                 continue
             for group in split[setting, method]:
                 title = variant_title(group, differing[method])

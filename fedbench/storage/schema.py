@@ -281,6 +281,7 @@ class Failure(BaseModel):
 
     spec: Spec
     details: str  # the traceback, or one sentence
+    title: Title | None = None  # of the method, where it is known
 
     @property
     def message(self) -> str:

@@ -326,15 +326,31 @@ def test_a_report_at_smaller_budgets_is_the_report_of_shorter_runs(tmp_path: Pat
 
 
 def test_what_cannot_be_cut_is_noted_and_never_dropped(tmp_path: Path, make: Maker) -> None:
-    put(tmp_path / "r", make("fedavg"), make("lg-fedavg", depends_on_length=True), make("local", modern=False))
+    put(
+        tmp_path / "r",
+        make("fedavg"),
+        make("lg-fedavg", title="LG-FedAvg", depends_on_length=True),
+        make("local", modern=False),
+    )
     made = report(tmp_path / "r", tmp_path / "out", at=[500], figures=0)
     text = (made.out / "report.md").read_text()
     assert "of lg-fedavg cannot be cut at 500 visits: the method depends on the length of the run" in text
     assert "of local cannot be cut at 500 visits: the file is of an older format" in text
-    assert [str(row[0].gap.kind) for _, row in made.tables[0].rows if row[0].gap] == ["not cut"] * 2
+    assert {title: str(row[0].gap.kind) for title, row in made.tables[0].rows if row[0].gap} == {
+        "LG-FedAvg": "not cut",
+        "Local": "not cut",
+    }
     assert "lg-fedavg cannot be cut" in made.page.read_text().replace('<span class="n">', "").replace("</span>", "")
     with pytest.raises(BadInput, match="can be cut at 475 visits"):
         report(tmp_path / "r", tmp_path / "out", at=[475], figures=0)
+
+
+def test_a_method_has_one_row_in_all_settings_also_where_it_is_a_gap(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"), make("lg-fedavg", title="LG-FedAvg", depends_on_length=True))
+    made = report(tmp_path / "r", tmp_path / "out", at=[500, 1000], figures=0)
+    cells = dict(made.tables[0].rows)["LG-FedAvg"]
+    assert [str(cell.gap.kind) if cell.gap else "" for cell in cells] == ["", "not cut"]
+    assert sorted(title for title, _ in made.tables[0].rows) == ["FedAvg", "LG-FedAvg"]
 
 
 def test_runs_that_cannot_be_cut_for_the_same_reason_are_one_note(tmp_path: Path, make: Maker) -> None:
