@@ -127,7 +127,7 @@ def by_setting(
     tuned: Mapping[str, str] | None = None,
     uncut: Sequence[Failure] = (),
 ) -> list[SettingResults]:
-    """The results of each setting, the setting with most runs first.
+    """The results of each setting, the setting with most runs first, and those beside it that differ in visits alone.
 
     A method all of whose runs in a setting failed, or could not be cut, is a gap there. `tuned` says how a method's
     hyperparameters were chosen.
@@ -151,7 +151,8 @@ def by_setting(
     made: list[tuple[str, str]] = []
     all_rows: list[list[MethodRow]] = []
     names: set[str] = set()
-    for setting, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+    for setting in _in_order({setting: len(members) for setting, members in groups.items()}):
+        members = groups[setting]
         here = failed_here.get(setting, [])
         failed = {failure.spec.method: Gap(kind, failure.message) for kind, failure in here}
         tried: dict[str, set[int]] = {}  # method -> seeds, with those that failed
@@ -174,6 +175,20 @@ def by_setting(
         made.append((name, setting.label(groups)))
         all_rows.append(rows)
     return [SettingResults(*words, rows) for words, rows in zip(made, told_apart(all_rows), strict=True)]
+
+
+def _in_order(runs: Mapping[Setting, int]) -> list[Setting]:
+    """The settings by their number of `runs`; those that differ in visits alone stand together, the longest first."""
+    most: dict[Setting, int] = {}
+    for setting, count in runs.items():
+        alike = setting._replace(visits=0)
+        most[alike] = max(count, most.get(alike, 0))
+
+    def place(setting: Setting) -> tuple[int, Setting, int]:
+        alike = setting._replace(visits=0)
+        return -most[alike], alike, -setting.visits
+
+    return sorted(runs, key=place)
 
 
 def pick_reference(setting: SettingResults, wanted: str | None) -> str | None:

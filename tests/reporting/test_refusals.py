@@ -354,7 +354,7 @@ def test_a_method_has_one_row_in_all_settings_also_where_it_is_a_gap(tmp_path: P
 
 
 def test_runs_that_cannot_be_cut_for_the_same_reason_are_one_note(tmp_path: Path, make: Maker) -> None:
-    """And settings that differ in their visits alone come in the order of these."""
+    """And settings that differ in their visits alone stand together, whichever has most runs: the longest first."""
     put(tmp_path / "r", *(make("fedavg", seed) for seed in (42, 27, 13)), make("local").at(500))
     made = report(tmp_path / "r", tmp_path / "out", at=[50, 500, 1000, 2000], figures=0)
     reason = "cannot be cut at 2000 visits: it ended after"
@@ -362,9 +362,9 @@ def test_runs_that_cannot_be_cut_for_the_same_reason_are_one_note(tmp_path: Path
     assert many == f"3 runs of fedavg {reason} 1000; run it for that length"
     assert one == f"the run {make('local').at(500).spec.identity} of local {reason} 500; run it for that length"
     assert [column.label.split(", ")[2] for column in made.tables[0].columns] == [
-        "50 visits",
-        "500 visits",
         "1000 visits",
+        "500 visits",
+        "50 visits",
     ]
 
 
