@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fedbench import fast, plugins, storage
 from fedbench.errors import BadInput
+from fedbench.runs.arithmetic import arithmetic, instruction_set
 from fedbench.runs.checkpoint import belonging
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
@@ -171,12 +172,18 @@ def _passes(job: Job, visits: int) -> bool:
 
 
 def _is_ours(job: Job, path: Path) -> bool:
-    """Whether the checkpoint or state at `path` is of the code, software and samples of now, with what is kept."""
+    """Whether the checkpoint or state at `path` is of the code, software, processor and samples of now."""
     found = belonging(path) if path.is_file() else None
-    code = plugins.find_method(job.method).code
+    if found is None:
+        return False
+    ours = {
+        "code": plugins.find_method(job.method).code,
+        "software": software(),
+        "instruction_set": instruction_set(),
+        "arithmetic": arithmetic(),
+    }
     return (
-        found is not None
-        and (found.get("code"), found.get("software")) == (code, software())
+        all(found.get(key) == value for key, value in ours.items())
         and samples_here(job.dataset, job.data_root) in (found.get("samples"), None)
         and (bool(found.get("models")) or not job.keep_models)
     )
@@ -197,7 +204,7 @@ def _why_anew(job: Job) -> str:
         return "no state was kept (--keep-state keeps them)"
     if not any(_passes(job, visits) for visits, _ in kept):
         return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
-    return "the states that were kept are damaged, of other code, samples or versions, or without the models to be kept"
+    return "the states that were kept are damaged, of other code, samples, versions or processors, or without models"
 
 
 def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:

@@ -21,9 +21,10 @@ from fedbench import fast, plugins, storage
 from fedbench.dataset import Dataset
 from fedbench.errors import BadInput
 from fedbench.runs import checkpoint
+from fedbench.runs.arithmetic import arithmetic, instruction_set
 from fedbench.runs.devices import Stop
 from fedbench.runs.prepare import Problem, data_fingerprint, forget_data, prepare
-from fedbench.runs.provenance import checkout, instruction_set, provenance, software
+from fedbench.runs.provenance import checkout, provenance, software
 from fedbench.runs.spill import Spill
 from fedbench.runs.state import look, state_path, states
 from fedbench.runs.torch_settings import set_up_torch
@@ -146,6 +147,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         "codes": job.codes,
         "software": software(),
         "instruction_set": instruction_set(),
+        "arithmetic": arithmetic(),
         "partition": problem.partition.checksum(),
         "samples": samples,
         "models": job.keep_models,

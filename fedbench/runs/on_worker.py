@@ -23,10 +23,11 @@ from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput
 from fedbench.runs import plugin_files
+from fedbench.runs.arithmetic import arithmetic, instruction_set
 from fedbench.runs.job import Job, Note, Outcome, work
 from fedbench.runs.plugin_files import Part, PluginFiles
 from fedbench.runs.prepare import data_fingerprint
-from fedbench.runs.provenance import instruction_set, software
+from fedbench.runs.provenance import software
 
 TELL_EVERY = 1.0  # seconds between two notes of a run
 LOOK_EVERY = 0.5  # seconds between two looks for a stop, while another run is made in this process
@@ -50,7 +51,12 @@ SOURCE = _source()  # as it was imported: a worker that lives on runs that, what
 
 def own_kind() -> dict[str, str | None]:
     """What two processes must have in common for their results to have the same bits."""
-    return {"fedbench source": SOURCE, **software(), "instruction set": instruction_set()}
+    return {
+        "fedbench source": SOURCE,
+        **software(),
+        "instruction set": instruction_set(),
+        "arithmetic (the hash of a small computation)": arithmetic(),
+    }
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 import fedbench
+from fedbench.runs.arithmetic import arithmetic, instruction_set
 
 SOURCES = ("fedbench", "methods", "datasets", "pyproject.toml")
 
@@ -56,17 +56,6 @@ def checkout() -> dict[str, Any]:
 
 
 @cache
-def instruction_set() -> str:
-    """What decides which kernels compute: the vector instructions of the processor, and the switches that limit them.
-
-    Other kernels add in another order, so that bits differ.
-    """
-    switches = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-    limits = [f"{name}={os.environ[name]}" for name in switches if os.environ.get(name)]
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
-
-
-@cache
 def software() -> dict[str, str | None]:
     """Versions that decide the bits of a run."""
     packages = ("torch", "numpy", "scikit-learn")
@@ -86,6 +75,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
             "machine": platform.machine(),
             "processor": _processor(),
             "instruction_set": instruction_set(),
+            "arithmetic": arithmetic(),
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "determinism": {

@@ -28,16 +28,16 @@ class Verdict:
     stored: Any = None
     found: Any = None
     notes: tuple[str, ...] = ()  # what else is not as it was: the source, versions
-    kinds: tuple[str, str] | None = None  # the instruction sets then and now, where they are two
+    processors: tuple[str, str] | None = None  # then and now, where they do not compute alike
 
     def __str__(self) -> str:
         if self.equal:
             text = "equal: the stored numbers come out again, bit for bit"
-        elif self.kinds:
-            was, is_ = self.kinds
+        elif self.processors:
+            was, is_ = self.processors
             text = (
-                f"not to be decided here: the processor computed with {was} then and with {is_} now, which can change "
-                f"bits ({self.place} is {self.found} and was {self.stored}); verify it where {was} is"
+                f"not to be decided here: it was computed by {was} then and by {is_} now, which do not add in the same "
+                f"order ({self.place} is {self.found} and was {self.stored}); verify it on the former"
             )
         else:
             text = f"different: {self.place} is {self.found} and was {self.stored}"
@@ -121,14 +121,30 @@ def verify(
     if difference is None:
         return Verdict(True, notes=_notes(stored, found))
     place, before, after = difference
-    return Verdict(False, place, before, after, _notes(stored, found), _kinds(stored, found))
+    processors = _processors(stored, found)
+    notes = _notes(stored, found)
+    if processors:
+        notes = (*notes, _furthest(stored, found))
+    return Verdict(False, place, before, after, notes, processors)
 
 
-def _kinds(stored: Result, found: Result) -> tuple[str, str] | None:
-    """The instruction sets of the processor then and now, where they are known and differ."""
-    hosts = [result.provenance.get("host") for result in (stored, found)]
-    was, is_ = (str(host.get("instruction_set") or "") if isinstance(host, dict) else "" for host in hosts)
-    return (was, is_) if was and is_ and was != is_ else None
+def _processors(stored: Result, found: Result) -> tuple[str, str] | None:
+    """The processors then and now, where they do not compute alike; None where they do, as far as results say.
+
+    Older results do not say what came of a small computation: then another make of processor is another one.
+    """
+    was, is_ = (result.provenance.get("host") for result in (stored, found))
+    if not isinstance(was, dict) or not isinstance(is_, dict) or not was.get("instruction_set"):
+        return None
+    alike = "arithmetic" if was.get("arithmetic") else "processor"
+    if all(was.get(fact) == is_.get(fact) for fact in ("instruction_set", alike)):
+        return None
+    return _processor(was), _processor(is_)
+
+
+def _processor(host: dict[str, Any]) -> str:
+    sums = f", whose small sums are {host['arithmetic']}" if host.get("arithmetic") else ""
+    return f"{host.get('processor', 'a processor')} with {host['instruction_set']}{sums}"
 
 
 def _found(kind: str, text: str) -> plugins.Plugin:
@@ -156,22 +172,14 @@ def _notes(stored: Result, found: Result) -> tuple[str, ...]:
     was, is_ = (result.provenance.get("software") for result in (stored, found))
     if isinstance(was, dict) and isinstance(is_, dict):
         notes += [f"{name} is {is_[name]} and was {was.get(name)}" for name in is_ if is_[name] != was.get(name)]
-    made, here = (_instructions(result) for result in (stored, found))
-    if made and here and made != here:
-        notes.append(
-            f"made with {made}, here {here}: equal bits cannot be expected; the largest difference in a client's test"
-            f" accuracy is {100 * _furthest(stored, found):.1f} points, in pooled test accuracy"
-            f" {100 * abs(stored.best.accuracy - found.best.accuracy):.2f}"
-        )
     return tuple(notes)
 
 
-def _instructions(result: Result) -> str:
-    """The vector instructions that a result was made with; empty where it does not say."""
-    host = result.provenance.get("host")
-    return str(host.get("instruction_set") or "") if isinstance(host, dict) else ""
-
-
-def _furthest(a: Result, b: Result) -> float:
-    """The largest difference in a client's test accuracy, 0 .. 1."""
-    return max(abs(x - y) for x, y in zip(a.best.client_accuracy, b.best.client_accuracy, strict=True))
+def _furthest(stored: Result, found: Result) -> str:
+    """How far the accuracies of then and now are apart."""
+    pairs = zip(stored.best.client_accuracy, found.best.client_accuracy, strict=True)
+    client, pooled = max(abs(a - b) for a, b in pairs), abs(stored.best.accuracy - found.best.accuracy)
+    return (
+        f"the largest difference in a client's test accuracy is {100 * client:.1f} points, in pooled test accuracy "
+        f"{100 * pooled:.2f}"
+    )

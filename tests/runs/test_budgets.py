@@ -186,16 +186,16 @@ def test_the_longest_state_is_gone_on_from(tmp_path: Path, rounds: list[int]) ->
     assert rounds == [8, 10]
 
 
-@pytest.mark.parametrize("what", ["software", "instruction_set", "code", "dataset_code"])
+@pytest.mark.parametrize("what", ["software", "instruction_set", "arithmetic", "code", "dataset_code"])
 def test_a_state_of_another_program_is_not_used(
     what: str, tmp_path: Path, rounds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of another version of torch, other vector instructions, another source of the method or the data set."""
+    """Of another version of torch, another processor, another source of the method or the data set."""
     with monkeypatch.context() as patch:
         if what == "software":
             patch.setattr("fedbench.runs.job.software", lambda: {"torch": "0.0"})
-        elif what == "instruction_set":
-            patch.setattr("fedbench.runs.job.instruction_set", lambda: "ABACUS")
+        elif what in ("instruction_set", "arithmetic"):
+            patch.setattr(f"fedbench.runs.job.{what}", lambda: "ABACUS")
         else:
             find = plugins.find_method if what == "code" else plugins.find_dataset
             other = Old(find("fedavg" if what == "code" else "digits"))

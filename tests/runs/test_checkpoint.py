@@ -75,7 +75,11 @@ def damage(path: Path, how: str) -> None:
         ("bit-flipped", "damaged"),
         ("not-a-checkpoint", "damaged"),
         ("pickle-bomb", "damaged"),
-        ("{}", "made with another family, visits, code, dataset_code, codes, software, instruction_set, partition"),
+        (
+            "{}",
+            "made with another family, visits, code, dataset_code, codes, software, instruction_set, arithmetic, "
+            "partition",
+        ),
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_a_fresh_start_with_a_warning(
