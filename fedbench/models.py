@@ -48,12 +48,18 @@ class Network:
         return self.names(*self.layers[:-1])
 
     def init(self, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tree:
-        """Initial parameters as `torch.nn.Linear` and `Conv2d` draw them: uniform in +-1 / sqrt(fan_in)."""
+        """Initial parameters as `torch.nn.Linear` and `Conv2d` draw them: uniform in +-1 / sqrt(fan_in).
+
+        A layer whose weight is one number a channel is a normalisation and begins as torch's: weight 1, bias 0.
+        """
         tree: Tree = {}
         for layer in self.layers:
-            fan_in = prod(self.shapes[f"{layer}.weight"][1:])
+            shape = self.shapes[f"{layer}.weight"]
             for name in self.names(layer):
-                tree[name] = _uniform(self.shapes[name], fan_in, rng, dtype)
+                if len(shape) == 1:
+                    tree[name] = torch.full(self.shapes[name], float(name.endswith(".weight")), dtype=dtype)
+                else:
+                    tree[name] = _uniform(self.shapes[name], prod(shape[1:]), rng, dtype)
         return tree
 
 

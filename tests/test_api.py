@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +90,60 @@ def test_the_hash_of_a_class_covers_what_it_uses(monkeypatch: pytest.MonkeyPatch
     second = code()
     monkeypatch.setattr(sys.modules[__name__], "_half", lambda a, b: b)
     assert len({first, second, code()}) == 3
+
+
+def _scaled(a: tree.Tree, b: tree.Tree, by: float = 1.0) -> tree.Tree:
+    return tree.lerp(a, b, by)
+
+
+def _kept(a: tree.Tree, b: tree.Tree) -> tree.Tree:
+    return a
+
+
+class _Step:
+    """A callable with a value of its own."""
+
+    def __init__(self, by: float) -> None:
+        self.by = torch.tensor(by)
+
+    def __call__(self, a: tree.Tree, b: tree.Tree) -> tree.Tree:
+        return tree.lerp(a, b, float(self.by))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda by: functools.partial(_scaled, by=by),
+        lambda by: functools.cache(_scaled if by > 0.5 else _kept),
+        _Step,
+    ],
+)
+def test_the_hash_of_a_class_covers_callables_that_are_no_functions(
+    make: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = []
+    for by in (0.25, 0.25, 0.75):
+        monkeypatch.setattr(sys.modules[__name__], "_half", make(by))
+        codes.append(plugins.find_method(text_of("method", Halfway)).code)
+    assert codes[0] == codes[1] != codes[2]
+
+
+def test_the_hash_of_a_tensor_is_that_of_its_numbers() -> None:
+    """In every process: what torch pickles of a tensor has addresses in it."""
+    script = (
+        "import sys, torch\nfrom fedbench.plugins.given import _Hasher\n"
+        "apart = [torch.zeros(9) for _ in range(int(sys.argv[1]))]\n"
+        "def told(value): return _Hasher(hash_name='md5').hash(value)\n"
+        "linear = torch.nn.Linear(2, 2)\ntorch.nn.init.ones_(linear.weight), torch.nn.init.zeros_(linear.bias)\n"
+        "assert told(torch.ones(3)) == told(torch.ones(3)) != told(torch.ones(4))\n"
+        "assert told(torch.ones(2, 3)) != told(torch.ones(3, 2)) != told(torch.ones(3, 2).int())\n"
+        "print(told({'a': torch.ones(3, dtype=torch.bfloat16), 'b': linear}))\n"
+    )
+    printed = {
+        subprocess.run([sys.executable, "-c", script, count], capture_output=True, text=True, check=True).stdout
+        for count in ("1", "50")
+    }
+    assert len(printed) == 1
 
 
 def test_a_class_of_a_file_or_a_name_is_found_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import hashlib
 import importlib.util
 import inspect
@@ -76,7 +77,7 @@ def _plugins_imported(source: ast.Module, importer: str, package: str) -> set[st
                     base = importlib.util.resolve_name("." * node.level + base, package)
             found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     everything = {part for name in found for part in _with_parents(files.beside(importer, name) or name)}
-    return {name for name in everything if name.startswith(_families(importer)) and _is_module(name)}
+    return {name for name in everything if _of_a_family(name, importer) and _is_module(name)}
 
 
 def _with_parents(name: str) -> list[str]:
@@ -85,11 +86,12 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def _families(importer: str) -> tuple[str, ...]:
-    """What the names of modules begin with that belong to the hash of those that import them."""
+def _of_a_family(name: str, importer: str) -> bool:
+    """Whether the module called `name` belongs to the hash of those that import it."""
     top = importer.partition(".")[0]
-    own = () if top == "fedbench" else (f"{top}.",)
-    return ("fedbench.methods.", "fedbench.datasets.", *own)
+    if top != "fedbench" and name.partition(".")[0] == top:
+        return True  # the package itself as well: its `__init__` may hold what decides numbers
+    return name.startswith(("fedbench.methods.", "fedbench.datasets."))
 
 
 def _is_module(name: str) -> bool:
@@ -104,17 +106,25 @@ def _is_module(name: str) -> bool:
 def meaning_of(node: object) -> object:
     """A syntax tree as nested tuples without positions, docstrings and empty fields; equal in all Python versions."""
     if isinstance(node, list):
-        return tuple(meaning_of(item) for item in node if not _computes_nothing(item))
+        return tuple(meaning_of(item) for item in node if not _is_docstring(item))
     if isinstance(node, ast.Constant):
         return ("Constant", ("value", node.value))  # None and "" too
+    if isinstance(node, ast.ClassDef):
+        node = copy.copy(node)
+        node.body = [statement for statement in node.body if not _declares_deviations(statement)]
     if isinstance(node, ast.AST):
         fields = ((name, meaning_of(value)) for name, value in ast.iter_fields(node) if value not in (None, [], ""))
         return (type(node).__name__, *fields)
     return node
 
 
-def _computes_nothing(node: object) -> bool:
-    """Whether a statement is a docstring, or the declaration of deviations from the contract."""
-    if isinstance(node, ast.Assign):
-        return [ast.unparse(target) for target in node.targets] == ["deviations"]
+def _is_docstring(node: object) -> bool:
+    """Whether a statement is a text and nothing else."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _declares_deviations(statement: ast.stmt) -> bool:
+    """Whether a statement of a class is its declaration of deviations from the contract, with an annotation or not."""
+    if isinstance(statement, ast.AnnAssign):
+        return ast.unparse(statement.target) == "deviations"
+    return isinstance(statement, ast.Assign) and [ast.unparse(each) for each in statement.targets] == ["deviations"]

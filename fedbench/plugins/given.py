@@ -16,12 +16,15 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-import joblib
+import torch
+from joblib.hashing import NumpyHasher
+from torch import Tensor
 
 from fedbench.errors import BadInput, canonical
 from fedbench.plugins.finding import GIVEN, Plugin, defined, find, names
@@ -81,9 +84,10 @@ def _parts(cls: type[Any]) -> Iterator[str]:
     seen: set[int] = set()
     while waiting:
         name, value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
+        if isinstance(value, (type, FunctionType, ModuleType)):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
         if isinstance(value, type) and value.__module__ == cls.__module__:
             waiting += [(base.__name__, base) for base in value.__mro__[1:]]
         if isinstance(value, ModuleType):
@@ -98,12 +102,33 @@ def _parts(cls: type[Any]) -> Iterator[str]:
                 waiting += [(each, known[each]) for each in used if each in known]
             elif (module := sys.modules.get(value.__module__)) is not None:
                 waiting.append((name, module))
-        elif not callable(value):
+        elif isinstance(value, partial):
+            words = sorted(value.keywords)
+            yield f"{name} gets {len(value.args)} values, and {words}"
+            waiting += [(name, each) for each in (value.func, *value.args, *(value.keywords[word] for word in words))]
+        elif callable(value) and hasattr(value, "__wrapped__"):  # by functools.cache and the like
+            waiting.append((name, value.__wrapped__))
+        elif inspect.isroutine(value):  # of Python or of a library
+            continue
+        else:
+            if type(value).__module__ == cls.__module__:
+                waiting.append((type(value).__name__, type(value)))
             try:
-                yield f"{name} = {joblib.hash(value)}"
+                yield f"{name} = {_Hasher(hash_name='md5').hash(value)}"
             except Exception:
-                words = f"a {type(value).__name__} whose value cannot be told: make it a field"
-                raise BadInput(f"{cls.__name__} uses {name}, {words}") from None
+                why = f"a {type(value).__name__} whose value cannot be told: make it a field"
+                raise BadInput(f"{cls.__name__} uses {name}, {why}") from None
+
+
+class _Hasher(NumpyHasher):  # type: ignore[misc]
+    """joblib's hash of a value, by which equal tensors are equal: what torch pickles of them has addresses in it."""
+
+    def save(self, obj: Any) -> None:
+        """Write what tells `obj` from other values."""
+        if isinstance(obj, Tensor):
+            numbers = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            obj = (type(obj).__name__, str(obj.dtype), tuple(obj.shape), obj.requires_grad, numbers)
+        super().save(obj)
 
 
 def _namespace(value: type[Any] | FunctionType) -> dict[str, Any]:
@@ -115,7 +140,7 @@ def _namespace(value: type[Any] | FunctionType) -> dict[str, Any]:
     for function in map(inspect.unwrap, (getattr(f, "__func__", f) for f in functions)):
         if isinstance(function, FunctionType):
             known |= inspect.getclosurevars(function).nonlocals
-    return {name: found for name, found in known.items() if not hasattr(builtins, name)}
+    return {name: found for name, found in known.items() if found is not vars(builtins).get(name, known)}
 
 
 def _is_users(module: ModuleType) -> bool:

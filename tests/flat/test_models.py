@@ -67,3 +67,15 @@ def test_initial_weights_are_those_of_torch() -> None:
     for name, fan_in in (("fc1.weight", 400), ("fc1.bias", 400), ("fc2.weight", 200)):
         assert float(drawn[name].abs().max()) <= fan_in**-0.5
         assert float(drawn[name].square().mean()) == pytest.approx(1 / (3 * fan_in), rel=0.15)
+
+
+def test_a_normalisation_begins_as_torch_s() -> None:
+    """With weight 1 and bias 0, and without a draw: the layers behind it begin as they would without it."""
+    shapes = {"fc1.weight": (4, 6), "fc1.bias": (4,), "fc2.weight": (3, 4), "fc2.bias": (3,)}
+    norm = {"norm.weight": (4,), "norm.bias": (4,)}
+    between = {**dict(list(shapes.items())[:2]), **norm, **dict(list(shapes.items())[2:])}
+    plain, normed = (Network("n", each, lambda p, x: x).init(rng()) for each in (shapes, between))
+    assert all(torch.equal(normed[name], plain[name]) for name in shapes)
+    reference = torch.nn.GroupNorm(2, 4).state_dict()
+    assert all(torch.equal(normed[f"norm.{name}"], reference[name]) for name in ("weight", "bias"))
+    assert normed["norm.weight"].dtype == plain["fc1.weight"].dtype

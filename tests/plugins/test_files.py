@@ -149,19 +149,35 @@ def test_the_hash_of_a_built_in_method_is_that_of_its_own_text(name: str) -> Non
 
 
 def test_modules_of_an_installed_package_belong_to_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what stands in the package's own `__init__`."""
     package = tmp_path / "a_package_of_methods"
-    write(package, "from a_package_of_methods import helper", helper="x = 1", __init__="")
+    write(package, "from a_package_of_methods import helper, RATE", helper="x = 1", __init__="RATE = 1")
     monkeypatch.syspath_prepend(str(tmp_path))
     points = EntryPoints([EntryPoint("own", "a_package_of_methods.mine:Mine", "fedbench.methods")])
     monkeypatch.setattr("fedbench.plugins.finding.entry_points", lambda group: points.select(group=group))
     codes = []
-    for text in ("x = 1", "x = 2"):
-        (package / "helper.py").write_text(text)
+    for file, text in (("helper", "x = 1"), ("helper", "x = 2"), ("__init__", "RATE = 2")):
+        (package / f"{file}.py").write_text(text)
         for name in [name for name in sys.modules if name.startswith("a_package_of_methods")]:
             monkeypatch.delitem(sys.modules, name)
         plugins.find.cache_clear()
         codes.append(plugins.find_method("own").code)
-    assert codes[0] != codes[1]
+    assert len(set(codes)) == 3
+
+
+def test_only_the_declaration_of_deviations_is_left_out_of_the_hash() -> None:
+    """In a class, with an annotation or without one; a variable of that name computes what it computes."""
+    method = "class Mine:\n    {}\n    def f(self, x):\n        {}\n        return x"
+
+    def meaning(declared: str, computed: str = "pass") -> object:
+        return fingerprint.meaning_of(ast.parse(method.format(declared, computed)))
+
+    plain = meaning("title = 'Mine'")
+    assert plain == meaning("title = 'Mine'; deviations = {'a': 'b'}")
+    assert plain == meaning("title = 'Mine'; deviations: ClassVar[dict[str, str]] = {'a': 'b'}")
+    assert plain != meaning("title = 'Mine'; deviations[0] = 1")
+    computed = [meaning("title = 'Mine'", f"deviations = x * {i}; x = deviations") for i in (1, 2)]
+    assert computed[0] != computed[1]
 
 
 def test_an_edited_file_is_read_again_where_a_comparison_begins(tmp_path: Path) -> None:
