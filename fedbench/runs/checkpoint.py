@@ -126,6 +126,14 @@ def belonging(path: Path) -> dict[str, Any] | None:
     return stored
 
 
+def reached(path: Path) -> int:
+    """The visits that the checkpoint at `path` has behind it, read without its tensors; 0 where it is damaged."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["progress"]["visits"])
+    except Exception:
+        return 0
+
+
 def _clients(path: Path, order: list[int], here: dict[int, Tree], device: torch.device) -> dict[int, Tree]:
     """The states of clients in their `order`, those that are parts of their own among them."""
     states = Spill({}, path.parent)

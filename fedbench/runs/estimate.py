@@ -14,13 +14,11 @@ from rich.table import Table
 
 from fedbench import fast, plugins, storage
 from fedbench.errors import BadInput
-from fedbench.runs.arithmetic import arithmetic, instruction_set
-from fedbench.runs.checkpoint import belonging
+from fedbench.runs.checkpoint import belonging, reached
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
-from fedbench.runs.job import Job, passes
+from fedbench.runs.job import Job, origin, passes
 from fedbench.runs.prepare import prepare, samples_here
-from fedbench.runs.provenance import software
 from fedbench.runs.state import look, state_path, states
 from fedbench.runs.torch_settings import set_up_torch
 from fedbench.storage import Spec
@@ -120,8 +118,10 @@ def _rate(path: Path) -> float | None:
 
 
 def visits_left(job: Job) -> int:
-    """The visits of a run, less those of the kept state that it goes on from."""
-    return job.total_visits - (_kept_visits(job) or 0)
+    """The visits of a run, less those of the checkpoint or the kept state that it goes on from."""
+    path = storage.work_path(job.results, job.spec, "checkpoint")
+    made = reached(path) if _is_ours(job, path) else _kept_visits(job) or 0
+    return job.total_visits - made
 
 
 def together(seconds: Sequence[float], processes: int) -> float:
@@ -176,14 +176,8 @@ def _is_ours(job: Job, path: Path) -> bool:
     found = belonging(path) if path.is_file() else None
     if found is None:
         return False
-    ours = {
-        "code": plugins.find_method(job.method).code,
-        "software": software(),
-        "instruction_set": instruction_set(),
-        "arithmetic": arithmetic(),
-    }
     return (
-        all(found.get(key) == value for key, value in ours.items())
+        all(found.get(key) == value for key, value in origin(job).items())
         and samples_here(job.dataset, job.data_root) in (found.get("samples"), None)
         and (bool(found.get("models")) or not job.keep_models)
     )
@@ -232,7 +226,7 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
             )
             with plugins.guarded(job.spec.method, "fails in its first round"):
                 measured[job.spec.method] = seconds(job)
-        known[job.spec.identity] = measured[job.spec.method]
+        known[job.spec.identity] = measured[job.spec.method] * visits_left(job) / job.total_visits
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("run", "method", "seed", "visits", "state", "estimate"):
         table.add_column(head, justify="right" if head in ("seed", "visits", "estimate") else "left")

@@ -33,6 +33,7 @@ from fedbench.training import Engine, Keep, Progress, adapt
 
 PROGRESS_EVERY = 0.5  # seconds between two progress files
 MUCH = 4_000_000  # bytes that a server keeps for all clients together, above which a warning says so
+WITHOUT_MODELS = "it has no models of the chosen round, which are to be kept"
 LOOK_EVERY = 1.0  # seconds between two looks for a request to stop, while another process is at the run
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 Ending = Literal["done", "stopped", "busy", "failed"]
@@ -126,6 +127,19 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
             return Outcome(job, "failed", message, details)
 
 
+def origin(job: Job) -> dict[str, Any]:
+    """What decides the bits, as far as it is known without its samples; a checkpoint of another is not used."""
+    return {
+        "family": job.spec.family,
+        "code": plugins.find_method(job.method).code,
+        "dataset_code": plugins.find_dataset(job.dataset).code,
+        "codes": job.codes,
+        "software": software(),
+        "instruction_set": instruction_set(),
+        "arithmetic": arithmetic(),
+    }
+
+
 def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     spec = job.spec
     if look(job).state == "done":  # another process finished it a moment ago
@@ -140,14 +154,8 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
     forget_data()  # the run has copies of the rows that it needs
     path = storage.work_path(job.results, spec, "checkpoint")
     belongs_to = {
-        "family": spec.family,
+        **origin(job),
         "visits": spec.visits,
-        "code": method.code,
-        "dataset_code": dataset.code,
-        "codes": job.codes,
-        "software": software(),
-        "instruction_set": instruction_set(),
-        "arithmetic": arithmetic(),
         "partition": problem.partition.checksum(),
         "samples": samples,
         "models": job.keep_models,
@@ -262,13 +270,13 @@ def _begin(
     if progress is not None and (refusal := checkpoint.misfit(progress, problem.engine)):
         progress = None
     if progress is not None and not _has_what_is_kept(job, progress):
-        progress, refusal = None, "it has no models of the chosen round, which are to be kept"
+        progress, refusal = None, WITHOUT_MODELS
     if refusal:
         warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
     if progress is not None:
         return progress, path, warnings
     if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
-        of_any_length = {key: value for key, value in belongs_to.items() if key != "visits"}
+        of_any_length, refusals = {key: value for key, value in belongs_to.items() if key != "visits"}, []
         for visits, state in states(job):
             if not _can_go_on(problem.engine, visits):
                 continue
@@ -277,6 +285,8 @@ def _begin(
                 progress = None
             if progress is not None and _has_what_is_kept(job, progress):
                 return progress, state, warnings
+            refusals.append(f"the state {state} is not used: {refusal or WITHOUT_MODELS}; the run starts afresh")
+        warnings += refusals[:1]
     return problem.engine.start(), None, warnings
 
 

@@ -280,8 +280,8 @@ class Engine:
             ]
             progress.improvements.append({**row, "test": asdict(Scores.of(test))})
             progress.best_server = progress.server if keep.server else None
-            if keep.models:
-                progress.best_models = {"models": models, "embeddings": self._embeddings(progress)}
+            # none rather than those of a round before, which a run that kept them may have left here
+            progress.best_models = {"models": models, "embeddings": self._embeddings(progress)} if keep.models else None
         progress.seconds += time.perf_counter() - began
         progress.history.append({**row, "seconds": round(progress.seconds, 3)})
 

@@ -77,7 +77,7 @@ def damage(path: Path, how: str) -> None:
         ("pickle-bomb", "damaged"),
         (
             "{}",
-            "made with another family, visits, code, dataset_code, codes, software, instruction_set, arithmetic, "
+            "made with another family, code, dataset_code, codes, software, instruction_set, arithmetic, visits, "
             "partition",
         ),
     ],

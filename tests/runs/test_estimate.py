@@ -50,7 +50,7 @@ def test_a_state_between_two_evaluations_is_of_no_use_and_that_is_said(tmp_path:
     assert "the state kept at 12 visits lies between two evaluations (every 5)" in anew
 
 
-def test_what_happens_with_more_or_fewer_visits_is_said(tmp_path: Path) -> None:
+def test_what_happens_with_more_or_fewer_visits_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def said(visits: int, **options: object) -> list[str]:
         return estimate.beginnings(*split_done(_comparison(tmp_path, visits, **options).jobs()))
 
@@ -67,6 +67,11 @@ def test_what_happens_with_more_or_fewer_visits_is_said(tmp_path: Path) -> None:
     checkpoint = storage.work_path(tmp_path, job.spec, "checkpoint")
     checkpoint.write_bytes(state.read_bytes())
     assert said(30) == ["1 of the runs is going on from a checkpoint"]
+    assert estimate.visits_left(job) == 15
+    with monkeypatch.context() as patch:
+        patch.setattr("fedbench.runs.job.arithmetic", lambda: "another")
+        assert "going on" not in " ".join(said(30))
+        assert estimate.visits_left(job) == 30
     checkpoint.write_bytes(b"torn")
     state.write_bytes(b"torn")
     (anew,) = said(30)

@@ -88,6 +88,23 @@ def test_a_run_that_was_stopped_keeps_the_same_models(tmp_path: Path, monkeypatc
         assert all(torch.equal(value, load_models(stopped)[i][name]) for name, value in model.items())
 
 
+def test_models_of_a_round_before_are_not_taken_for_those_of_the_chosen_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a run kept them, was gone on with by one that does not, and then by one that does."""
+    settings = {"settings": {"pfedhn-pc.local.steps": "2"}, "novel_clients": 0, "adapt_visits": None, "visits": 24}
+    _, path, straight = kept(tmp_path / "straight", visits=24)
+    assert straight.best.visits > 12
+    a = a_job(tmp_path / "on and off", keep_models=True, **settings)
+    cut(a, 8, monkeypatch)
+    cut(replace(a, keep_models=False), 22, monkeypatch)
+    outcome = work(a)
+    assert outcome.ending == "done"
+    assert storage.read(storage.result_path(a.results, a.spec)).models == straight.models
+    for i, model in load_models(storage.result_path(a.results, a.spec)).items():
+        assert all(torch.equal(value, load_models(path)[i][name]) for name, value in model.items())
+
+
 def test_models_that_no_result_names_any_more_may_be_cleaned_away(tmp_path: Path) -> None:
     _, path, _ = kept(tmp_path)
     _, other, _ = kept(tmp_path, seeds=[2])
