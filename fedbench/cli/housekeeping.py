@@ -141,7 +141,7 @@ def _command(stored: Result) -> str:
 def clean(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[errors|checkpoints|states|rubbish]...", help="Only these. Default: all."),
+        typer.Argument(metavar="[errors|plans|checkpoints|states|rubbish]...", help="Only these. Default: all."),
     ] = None,
     results: Results = Path("results"),
     methods: Annotated[
@@ -149,7 +149,7 @@ def clean(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove errors of runs, kept states, and checkpoints of code that is no more; says first what and how much.
+    """Remove errors of runs, abandoned plans, kept states, checkpoints of old code; says first what and how much.
 
     Results are never touched, nor anything of a run that is going on. A method that is a file is not known by name:
     say with --methods that it is still in use, or its checkpoints count as those of other code.

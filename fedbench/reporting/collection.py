@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.reporting.run import Run, run_of
-from fedbench.storage import Failure
+from fedbench.storage import Failure, Spec
 
 MANY = 400  # files from which the work is spread over processes
 TOGETHER = 50  # files that a process is given at a time
@@ -57,11 +57,17 @@ class Collection:
     files: int = 0
 
 
-def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]] | None = None) -> Collection:
+def collect(
+    root: Path,
+    at: Sequence[int] = (),
+    also: Mapping[str, Sequence[int]] | None = None,
+    is_current: Callable[[Run], bool] = lambda run: True,
+) -> Collection:
     """Everything under `root`; with `at`, each result as it would be after so many visits.
 
     `also` adds to whole results their beginnings, for families of specs, where they can be had. Where a run of just so
-    many visits is stored beside a longer one, it is the one that is used. Raises BadInput where there is no folder.
+    many visits is stored beside a longer one, it is the one that is used, unless the longer one alone `is_current`.
+    Raises BadInput where there is no folder.
     """
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
@@ -73,11 +79,12 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
     uncut: list[Failure] = []
     runs: dict[str, Run] = {}
+    places: dict[str, tuple[bool, int]] = {}  # the less, the better
     for found in _read_all(files, at, also or {}):
         for run in found[0]:
-            known = runs.get(run.spec.identity)
-            if known is None or _is_cut(known) > _is_cut(run):
-                runs[run.spec.identity] = run
+            known, place = runs.get(run.spec.identity), (not is_current(run), _is_cut(run))
+            if known is None or place < places[run.spec.identity]:
+                runs[run.spec.identity], places[run.spec.identity] = run, place
             elif _is_cut(known) == _is_cut(run) == 0:
                 left_out.append(f"{run.path} is a second copy of {known.path}")
         left_out += found[1]
@@ -85,12 +92,25 @@ def collect(root: Path, at: Sequence[int] = (), also: Mapping[str, Sequence[int]
     failures = []
     for path in sorted((root / storage.WORK).glob("*.error")):
         try:
-            failures.append(storage.read_failure(path))
+            failure = storage.read_failure(path)
         except BadInput as error:
             left_out.append(str(error))
+        else:
+            if not _is_answered(failure.spec, root):
+                failures.append(failure)
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
     lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
     return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
+
+
+def _is_answered(spec: Spec, root: Path) -> bool:
+    """Whether a longer run in `root` tells what one of this `spec`, which failed, would have come to."""
+    for head in storage.heads(storage.result_path(root, spec).parent).get(spec.family, ()):
+        if head.spec.visits > spec.visits:
+            with contextlib.suppress(BadInput):
+                storage.read_in_place(head.path).at(spec.visits)
+                return True
+    return False
 
 
 def _is_cut(run: Run) -> int:

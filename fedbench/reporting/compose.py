@@ -161,9 +161,13 @@ def gather(plan: Plan, results: Path, tuned: Mapping[str, str] | None = None) ->
     cuts: dict[str, list[int]] = {}
     for job in wanted.values():
         cuts.setdefault(job.spec.family, []).append(job.spec.visits)
-    everything = collect(results, also=cuts) if results.exists() else Collection((), (), ())
+
+    def good(run: Run) -> bool:
+        return run.spec.identity not in wanted or is_current(run, wanted[run.spec.identity])
+
+    everything = collect(results, also=cuts, is_current=good) if results.exists() else Collection((), (), ())
     stored = [run for run in everything.runs if run.spec.identity in wanted]
-    current = tuple(run for run in stored if is_current(run, wanted[run.spec.identity]))
+    current = tuple(run for run in stored if good(run))
     failures = tuple(failure for failure in everything.failures if failure.spec.identity in wanted)
     by_identity = {run.spec.identity: run for run in current}
     problems = {run.spec.identity: OUTDATED for run in stored}

@@ -19,6 +19,9 @@ Kind = Literal["errors", "plans", "checkpoints", "states", "rubbish"]
 KINDS: tuple[Kind, ...] = ("errors", "plans", "checkpoints", "states", "rubbish")
 
 
+SHARED = ("stop-", "shared-")  # what names of files begin with that all runs of a process have in common
+
+
 @dataclass(frozen=True)
 class Leftover:
     """A file that no run is in need of, and why."""
@@ -41,13 +44,18 @@ def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
     codes = {plugin.code for plugin in map(_found, [*plugins.names("method"), *methods]) if plugin is not None}
     found = []
     for folder in (results / WORK, results / TRIALS / WORK):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        busy = any(path.suffix == ".lock" and is_held(path) for path in paths)
+        for path in paths:
             told = _told(path, codes)
-            if told is not None and not is_held(folder / f"{path.name.lstrip('.').split('.')[0]}.lock"):
+            if busy and path.name.startswith(SHARED):
+                continue
+            if told is not None and not is_held(_lock(folder, path)):
                 with contextlib.suppress(OSError):
                     found.append(Leftover(told[0], path, path.stat().st_size, told[1]))
-    found += [Leftover("rubbish", path, path.stat().st_size, "half-written") for path in _half_written(results)]
     for folder in (results, results / TRIALS):
+        for path in _half_written(folder):
+            found.append(Leftover("rubbish", path, path.stat().st_size, "half-written"))
         for path in _models_of_none(folder):
             found.append(Leftover("rubbish", path, path.stat().st_size, "models that no result names any more"))
     return found
@@ -93,7 +101,7 @@ def _told(path: Path, codes: set[str]) -> tuple[Kind, str] | None:
     if path.suffix == ".checkpoint":
         why = _useless(path, codes)
         return None if why is None else ("checkpoints", why)
-    if path.suffix == ".progress" or path.name.startswith(("stop-", "shared-")):
+    if path.suffix == ".progress" or path.name.startswith(SHARED):
         return "rubbish", "left by a process that was killed"
     return ("rubbish", "half-written") if path.name.endswith(".partial") else None
 
@@ -108,16 +116,22 @@ def _useless(path: Path, codes: set[str]) -> str | None:
     return None if belongs_to.get("software") == software() else "of another version of fedbench, torch or numpy"
 
 
+def _lock(work: Path, path: Path) -> Path:
+    """The lock of the run that the file at `path` is of."""
+    return work / f"{path.name.lstrip('.').split('.')[0]}.lock"
+
+
 def _half_written(results: Path) -> Iterator[Path]:
-    for form in ("*/*/.*.partial", f"{TRIALS}/*/*/.*.partial"):
-        yield from results.glob(form)
+    for path in results.glob("*/*/.*.partial"):
+        if not is_held(_lock(results / WORK, path)):
+            yield path
 
 
 def _models_of_none(results: Path) -> Iterator[Path]:
     """Kept models whose run was made again without keeping them, or whose result was removed."""
     for path in results.glob("*/*/*.safetensors"):
         result = path.with_suffix(".json")
-        if is_held(results / WORK / f"{path.stem}.lock"):
+        if is_held(_lock(results / WORK, path)):
             continue  # models are written before the result that names them
         with contextlib.suppress(BadInput):  # a damaged result may name them
             if not result.exists() or read(result).models is None:

@@ -14,9 +14,11 @@ from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 
 from fedbench import storage
+from fedbench.runs.checkpoint import belonging
 from fedbench.runs.devices import Devices
 from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, tidy, work
 from fedbench.runs.state import look
@@ -188,8 +190,17 @@ def split_done(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     for index in indices.values():
         index.save()
     for job in _left_behind(done):
-        tidy(job)
+        _tidy_alone(job)
     return done, todo
+
+
+def _tidy_alone(job: Job) -> None:
+    """Tidy up after a finished job, unless a process is making it again, or was, to keep its models."""
+    kept = belonging(storage.work_path(job.results, job.spec, "checkpoint")) or {}
+    if kept.get("models") and not job.keep_models:
+        return
+    with contextlib.suppress(Timeout, OSError), FileLock(storage.work_path(job.results, job.spec, "lock"), timeout=0):
+        tidy(job)
 
 
 def _left_behind(done: Sequence[Job]) -> list[Job]:

@@ -309,7 +309,8 @@ def test_runs_of_other_code_are_not_rendered(run: Run, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(PLUGIN.replace("BODY", "pass"))
     (tmp_path / "mine.toml").write_text(
         'title = "Mine"\npaper = "none"\ncaption = "c"\nmetric = "pooled"\ntables = ["grid"]\nmethods = ["own.py"]\n'
-        "[presets.laptop]\nvisits = 2\nseeds = 1\nevaluate_every = 2\n"
+        "[presets.laptop]\nvisits = 5\nseeds = 1\nevaluate_every = 5\n"
+        "[presets.long]\nvisits = 10\nseeds = 1\nevaluate_every = 5\n"
         '[[columns]]\nname = "d"\nlabel = "Digits"\ndataset = "digits"\nclients = 5\n'
     )
     assert run("reproduce", "mine.toml", "--jobs", "1")[0] == 0
@@ -318,4 +319,9 @@ def test_runs_of_other_code_are_not_rendered(run: Run, tmp_path: Path) -> None:
     status, out, err = run("reproduce", "mine.toml", "--no-run")
     assert status == 1
     assert "outdated" in out
-    assert "outdated: own, digits, 5 clients, 2 visits, seed 42: made by other code, or of other samples" in err
+    assert "outdated: own, digits, 5 clients, 5 visits, seed 42: made by other code, or of other samples" in err
+    assert run("reproduce", "mine.toml", "--preset", "long", "--jobs", "1")[0] == 0
+    status, out, _ = run("reproduce", "mine.toml", "--jobs", "1")  # the longer run answers
+    assert status == 0
+    assert "1 of 1 runs are done already" in out
+    assert "outdated" not in out

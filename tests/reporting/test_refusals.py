@@ -148,6 +148,17 @@ def test_a_mean_over_fewer_seeds_says_so_where_the_others_failed(tmp_path: Path,
     assert "failed: fedavg, digits, 20 clients, 1000 visits, seed 13: RuntimeError: boom" in made.gaps
 
 
+def test_a_failure_that_a_longer_run_answers_is_none(tmp_path: Path, make: Maker) -> None:
+    """Unless it cannot be cut there, for its method depends on the length of the run."""
+    put(tmp_path / "r", make("fedavg"), make("lg-fedavg", depends_on_length=True))
+    for method in ("fedavg", "lg-fedavg"):
+        shorter = make(method).spec.model_copy(update={"visits": 500})
+        storage.write_failure(tmp_path / "r", shorter, "RuntimeError: boom")
+    for at in ([], [500]):
+        made = report(tmp_path / "r", tmp_path / "out", at=at, figures=0)
+        assert made.gaps == ["failed: lg-fedavg, digits, 20 clients, 500 visits, seed 42: RuntimeError: boom"]
+
+
 def test_methods_of_one_title_are_told_apart(tmp_path: Path, make: Maker) -> None:
     """As of a subclass of FedAvg that keeps its title: two rows with two values."""
     put(tmp_path, make("fedavg", correct=[9, 9]), make("own", title="FedAvg", correct=[2, 2]))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import (
-    a_job,
-    done,
-)
+from filelock import FileLock
+from small_runs import a_job, cut, done, work
 
 from fedbench import storage
+from fedbench.runs.housekeeping import leftovers
+from fedbench.runs.pool import split_done
 from fedbench.runs.state import look
 
 
@@ -51,3 +52,37 @@ def test_the_result_of_another_run_is_not_taken_for_this_one(tmp_path: Path) -> 
     path.write_bytes(storage.result_path(other.results, other.spec).read_bytes())
     assert look(a).state == "outdated"
     assert done(a) == expected
+
+
+def test_the_checkpoint_of_a_run_that_is_made_again_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a plan of the same run without its models, whether the other process goes on at the moment or was stopped."""
+    a = a_job(tmp_path, novel_clients=0, adapt_visits=None)
+    done(a)
+    keeping = replace(a, keep_models=True)
+    checkpoint = cut(keeping, 5, monkeypatch)
+    assert split_done([a]) == ([a], [])
+    assert checkpoint.exists()
+    assert split_done([keeping]) == ([], [keeping])
+    assert work(keeping).ending == "done"
+    assert not checkpoint.exists()
+    checkpoint.touch()
+    with FileLock(storage.work_path(a.results, a.spec, "lock")):
+        assert split_done([a]) == ([a], [])
+    assert checkpoint.exists()
+    assert split_done([a]) == ([a], [])
+    assert not checkpoint.exists()
+
+
+def test_what_goes_on_is_not_cleaned_away(tmp_path: Path) -> None:
+    """Half-written files of a run that is going on, and files that the runs of a process share while one of them is."""
+    a = a_job(tmp_path)
+    done(a)
+    work_folder, result = tmp_path / storage.WORK, storage.result_path(tmp_path, a.spec)
+    rubbish = [result.with_name(f".{a.spec.identity}.json.x.partial"), work_folder / "stop-a", work_folder / "shared-a"]
+    for path in rubbish:
+        path.touch()
+    with FileLock(storage.work_path(tmp_path, a.spec, "lock")):
+        assert leftovers(tmp_path) == []
+    assert {each.path for each in leftovers(tmp_path)} == set(rubbish)
