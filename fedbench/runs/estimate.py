@@ -138,7 +138,7 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
     for job in done:
         if not storage.result_path(job.results, job.spec).is_file():
             said["answered by a longer run"] += 1
-        if job.keep_state and _leaves_a_state(job) and not state_path(job, job.spec.visits).is_file():
+        if job.keep_state and leaves_a_state(job) and not state_path(job, job.spec.visits).is_file():
             said["done already without a state that was kept, and --keep-state does not make it again"] += 1
     for job in todo:
         if _is_ours(job, storage.work_path(job.results, job.spec, "checkpoint")):
@@ -154,17 +154,17 @@ def beginnings(done: Sequence[Job], todo: Sequence[Job]) -> list[str]:
 
 def _kept_visits(job: Job) -> int | None:
     """The visits of the kept state that a run can go on from."""
-    if not _leaves_a_state(job):
+    if not leaves_a_state(job):
         return None
-    return next((visits for visits, path in states(job) if _passes(job, visits) and _is_ours(job, path)), None)
+    return next((visits for visits, path in states(job) if passes_through(job, visits) and _is_ours(job, path)), None)
 
 
-def _leaves_a_state(job: Job) -> bool:
+def leaves_a_state(job: Job) -> bool:
     """Whether a longer run could go on from where this one ends."""
     return not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length)
 
 
-def _passes(job: Job, visits: int) -> bool:
+def passes_through(job: Job, visits: int) -> bool:
     """Whether a run passes through the state in which one of so many `visits` ends."""
     a_round = job.spec.params.get("clients_per_round")
     size = min(a_round if isinstance(a_round, int) else 1, job.spec.clients)
@@ -196,7 +196,7 @@ def _why_anew(job: Job) -> str:
     kept = states(job)
     if not kept:
         return "no state was kept (--keep-state keeps them)"
-    if not any(_passes(job, visits) for visits, _ in kept):
+    if not any(passes_through(job, visits) for visits, _ in kept):
         return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
     return "the states that were kept are damaged, of other code, samples, versions or processors, or without models"
 

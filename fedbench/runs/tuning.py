@@ -27,6 +27,7 @@ from fedbench.plugins.finding import Plugin
 from fedbench.plugins.settings import configure, hyperparameters
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.estimate import leaves_a_state, passes_through
 from fedbench.runs.job import Job, Outcome
 from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
@@ -92,7 +93,9 @@ class Search:
     default: int | None  # the place of the method's defaults among the points, if they are there
     left: list[int]
     visits: int = 0  # spent so far
+    anew: bool = False  # whether rungs did not go on from each other
     trained: set[Trial] = field(default_factory=set)  # on the last rung
+    failed: set[Trial] = field(default_factory=set)  # on any rung, diverged ones among them
     scores: dict[int, list[float]] = field(default_factory=dict)  # of the last rung, by point
 
     def trials(self, count: int) -> list[Trial]:
@@ -103,10 +106,11 @@ class Search:
         ]
 
     def survivors(self) -> list[int]:
-        """The points of the next rung: the better half, two at least, the defaults among them unless they failed."""
+        """The points of the next rung: the better half, two at least, the defaults among them, and none that failed."""
         ranked = self.ranked()
-        kept = ranked[: max(2, -(-len(ranked) // 2))]
-        if self.default in ranked and self.default not in kept and np.isfinite(self.scores[self.default]).all():
+        sound = [point for point in ranked if np.isfinite(self.scores[point]).all()]
+        kept = sound[: max(2, -(-len(ranked) // 2))]
+        if self.default in sound and self.default not in kept:
             kept[-1] = self.default
         return sorted(kept)
 
@@ -148,7 +152,6 @@ class Tuning:
         that cannot be.
         """
         searches, lost = self.searches(), list[str]()
-        failed: dict[str, int] = dict.fromkeys((s.plugin.name for s in searches), 0)
         for rung, (visits, count) in enumerate(zip(self.rungs.visits, self.rungs.trials, strict=True)):
             planned = [
                 (search, trial, self.job(search, trial, rung)) for search in searches for trial in search.trials(count)
@@ -160,26 +163,29 @@ class Tuning:
                 search.scores = {}
             for search, trial, job in planned:
                 score = _score(job)
-                failed[search.plugin.name] += score == float("-inf")
+                if score == float("-inf"):
+                    search.failed.add(trial)
                 search.scores.setdefault(trial.point, []).append(score)
-                goes_on = trial in search.trained and not search.plugin.cls.depends_on_length
+                goes_on = trial in search.trained and self._goes_on(job, rung)
                 search.visits += visits - (self.rungs.visits[rung - 1] if goes_on else 0)
+                search.anew = search.anew or (trial in search.trained and not goes_on)
             for search in searches:
                 search.trained = {trial for other, trial, _ in planned if other is search}
             for search in searches:
-                if all(score == float("-inf") for scores in search.scores.values() for score in scores):
+                search.left = search.survivors()
+                if not search.left:
+                    name, what = search.plugin.name, f"all {count} trials"
+                    if any(score > float("-inf") for scores in search.scores.values() for score in scores):
+                        what = "of every setting some trials"
                     lost.append(
-                        f"all {count} trials of {search.plugin.name} failed or diverged at {visits} visits: search "
-                        f"smaller rates, --search {search.plugin.name}.FIELD=..., or see the errors in {job.results}"
+                        f"{what} of {name} failed or diverged at {visits} visits: search smaller rates, "
+                        f"--search {name}.FIELD=..., or see the errors in {job.results}"
                     )
-                    search.left = []
-                else:
-                    search.left = search.survivors()
             searches = [search for search in searches if search.left]
             self._tidy(searches, [job for _, _, job in planned], rung)
             if not searches:
                 break
-        return [self._tuned(search, failed[search.plugin.name]) for search in searches], lost
+        return [self._tuned(search) for search in searches], lost
 
     def write(self, path: Path, found: Sequence[Tuned]) -> None:
         """Write the settings file. Raises OSError."""
@@ -233,6 +239,10 @@ class Tuning:
             made.append(Search(plugin, space, fixed, tried, place, list(range(len(tried)))))
         return made
 
+    def _goes_on(self, job: Job, rung: int) -> bool:
+        """Whether the run `job` of a rung goes on from where the rung before ended."""
+        return leaves_a_state(job) and passes_through(job, self.rungs.visits[rung - 1])
+
     def _set(self, plugin: Plugin) -> list[str]:
         """The hyperparameters of a method that the comparison's settings name."""
         named = {
@@ -268,7 +278,7 @@ class Tuning:
                 if (path := state_path(job, visits)) not in wanted:
                     path.unlink(missing_ok=True)
 
-    def _tuned(self, search: Search, failed: int) -> Tuned:
+    def _tuned(self, search: Search) -> Tuned:
         best = search.ranked()[0]
         return Tuned(
             method=search.plugin.name,
@@ -278,9 +288,9 @@ class Tuning:
             points=len(search.points),
             trials=self.rungs.trials[0],
             visits=search.visits,
-            anew=search.plugin.cls.depends_on_length,
+            anew=search.anew,
             code=search.plugin.code,
-            failed=failed,
+            failed=len(search.failed),
             edges=at_the_edge(search.space, search.points[best]),
         )
 

@@ -309,6 +309,8 @@ def test_what_is_fixed_is_not_searched(tmp_path: Path) -> None:
         ([0.1, 0.5], 0, [0, 1]),
         ([0.5], 0, [0]),
         ([float("-inf"), 0.5, 0.4, 0.3], 0, [1, 2]),
+        ([0.5, float("-inf"), float("-inf")], None, [0]),
+        ([float("-inf"), float("-inf")], 0, []),
     ],
 )
 def test_the_defaults_are_never_dropped_unless_they_fail(
@@ -317,6 +319,23 @@ def test_the_defaults_are_never_dropped_unless_they_fail(
     search = tuning(tmp_path).searches()[0]
     search.default, search.scores = default, {point: [score] for point, score in enumerate(scores)}
     assert search.survivors() == left
+
+
+def test_failed_trials_are_counted_once_and_not_trained_again(tmp_path: Path) -> None:
+    search = {"local.local.lr": "1e30,0.01"}
+    (tuned,) = found(tuning(tmp_path, trials=4, visits="10..40", methods=("local",), search=search))
+    assert tuned.failed == 2  # of four: one setting under two seeds
+    assert tuned.settings == {"local.lr": 0.01}
+    stored = [storage.read(path).spec for path in storage.files(tmp_path / storage.TRIALS)]
+    assert {spec.visits for spec in stored if spec.params["local.lr"] == 1e30} == {10}
+
+
+def test_visits_of_rungs_that_cannot_go_on_from_each_other_are_counted_anew(tmp_path: Path) -> None:
+    """Cohorts of 3 end no round at 10 visits, so that the state of the first rung lies between two rounds."""
+    settings = {"fedavg.clients_per_round": "3", "fedavg.local.steps": "2"}
+    options: dict[str, Any] = {"trials": 2, "visits": "10..20", "methods": ("fedavg",), "settings": settings}
+    (tuned,) = found(tuning(tmp_path, **options))
+    assert (tuned.anew, tuned.visits) == (True, 2 * 10 + 2 * 20)
 
 
 def test_defaults_are_known_among_the_points(tmp_path: Path) -> None:
