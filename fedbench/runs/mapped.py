@@ -35,6 +35,12 @@ def load(dataset: Plugin, root: Path) -> tuple[Data, str]:
     return _read(path) or _made(dataset, root, path) or _copy(dataset, root)
 
 
+def look(dataset: Plugin, root: Path) -> str:
+    """The fingerprint of the samples of `dataset`, without leaving a file. Raises BadInput as `Dataset.load` does."""
+    path = place(dataset, root)
+    return ((path is not None and _read(path)) or _copy(dataset, root))[1]
+
+
 def _made(dataset: Plugin, root: Path, path: Path) -> tuple[Data, str] | None:
     """Make the file at `path`, in one process for all; None where it cannot be written."""
     # torch makes a RuntimeError of a full disk

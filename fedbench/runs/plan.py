@@ -266,6 +266,6 @@ def status(
     left: float | None = 0.0
     for job in todo:
         spec = job.spec
-        known = speeds.seconds((spec.device, spec.network, spec.dataset, spec.method), spec.visits)
+        known = speeds.seconds((spec.device, spec.network, spec.dataset, spec.method), job.total_visits)
         left = None if known is None or left is None else left + known
     return Status(experiment.name, experiment.title, len(jobs), len(done), left)

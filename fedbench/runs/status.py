@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage import WORK, Facts, Index, files, read_bytes, read_failure, write_bytes
+from fedbench.storage import WORK, Facts, Index, files, read_bytes, read_failure, result_path, write_bytes
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -57,7 +57,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failed:
-    """A run that ended with an error and has no result yet."""
+    """A run that ended with an error and has no result since."""
 
     identity: str
     name: str
@@ -90,8 +90,8 @@ def status(results: str | Path = "results") -> Status:
         except BadInput:
             damaged.append(path)
     index.save()
-    running = {each.identity: each for each in _running(root / WORK) if each.identity not in done}
-    failures = [each for each in _failed(root / WORK) if each.identity not in {*done, *running}]
+    running = {each.identity: each for each in _running(root / WORK)}  # what is made again has a result as well
+    failures = [each for each in _failed(root) if each.identity not in running]
     plan = planned(root)
     families = {each.family for each in plan} | {each.family for each in failures}
     answered = {(facts.family, cut) for facts in done.values() if facts.family in families for cut in facts.cuts}
@@ -99,7 +99,7 @@ def status(results: str | Path = "results") -> Status:
     known = {*done, *running, *failed}
     missing = [each for each in plan if each.identity not in known and (each.family, each.cut) not in answered]
     by_method: dict[tuple[str, str], int] = {}
-    for facts in done.values():
+    for facts in (facts for identity, facts in done.items() if identity not in running):
         key = facts.likeness[2], facts.likeness[3]
         by_method[key] = by_method.get(key, 0) + 1
     speeds = Speeds(done.values())
@@ -133,7 +133,6 @@ def _closest_first(likeness: tuple[str, str, str, str]) -> Iterator[tuple[str, .
     yield device, network, dataset, method
     yield device, network, method
     yield device, network
-    yield (device,)
 
 
 # ---------------------------------------------------------------- the plan
@@ -161,9 +160,13 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
     try:
         yield
     finally:
+        from fedbench.runs.state import look
+
+        outdated = {job.spec.identity for job in jobs if look(job).state != "done"}
         for each in path.parent.glob("*.plan"):  # those of processes that were killed among them
             root, left = path.parent.parent, plan_of(each)
-            if left and all((root / run.dataset / run.method / f"{run.identity}.json").is_file() for run in left):
+            stored = ((root / run.dataset / run.method / f"{run.identity}.json").is_file() for run in left)
+            if left and all(stored) and not outdated & {run.identity for run in left}:
                 with contextlib.suppress(OSError):
                     each.unlink()
 
@@ -230,11 +233,14 @@ def is_held(lock: Path, noted: float = 0.0) -> bool:
         return time.time() - noted < FRESH
 
 
-def _failed(folder: Path) -> Iterator[Failed]:
-    for path in sorted(folder.glob("*.error")):
-        with contextlib.suppress(BadInput):
+def _failed(root: Path) -> Iterator[Failed]:
+    """The runs that failed and have no result, or one from before, which was to be made again."""
+    for path in sorted((root / WORK).glob("*.error")):
+        with contextlib.suppress(BadInput, OSError):
             failure = read_failure(path)
-            spec = failure.spec
+            spec, result = failure.spec, result_path(root, failure.spec)
+            if result.is_file() and result.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+                continue
             name = f"{spec.method}, {spec.dataset}, seed {spec.seed}"
             yield Failed(spec.identity, name, failure.message, spec.family, spec.visits)
 

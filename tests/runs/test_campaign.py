@@ -21,8 +21,8 @@ from fedbench.runs.comparison import SEEDS_TRIED, Comparison, check_possible
 from fedbench.runs.job import Job
 from fedbench.runs.spill import Spill
 from fedbench.runs.state import look
-from fedbench.runs.status import announced, status
-from fedbench.storage import Index, index
+from fedbench.runs.status import Speeds, announced, status
+from fedbench.storage import Facts, Index, index
 from fedbench.training import Progress
 
 DAY = 86_400
@@ -199,6 +199,33 @@ def test_status_tells_done_running_failed_and_missing(tmp_path: Path) -> None:
     # half a second a visit for 8 visits, and two runs of 14 visits like the one that is stored
     stored = storage.read(storage.result_path(tmp_path, jobs[0].spec))
     assert found.seconds_left == pytest.approx(8 * 0.5 + 2 * 14 * stored.last.seconds / 12)
+
+
+def test_what_is_made_again_is_running_or_failed_although_it_has_a_result(tmp_path: Path) -> None:
+    a = a_job(tmp_path)
+    assert work(a).ending == "done"
+    note = {"visits": 6, "total": 14, "seconds": 3.0, "best": 0.5, "name": "x", "where": "host, cpu", "since": 1.0}
+    keeping = a_job(tmp_path, keep_models=True)
+    with announced([keeping]):
+        job.write_note(a, note)
+        with FileLock(storage.work_path(tmp_path, a.spec, "lock")):
+            found = status(tmp_path)
+            assert ([each.identity for each in found.running], found.done) == ([a.spec.identity], {})
+        storage.work_path(tmp_path, a.spec, "progress").unlink()
+        storage.write_failure(tmp_path, a.spec, "ValueError: no")
+        assert [each.message for each in status(tmp_path).failed] == ["ValueError: no"]
+    assert len(list(tmp_path.rglob("*.plan"))) == 1  # its models are not there
+    assert work(keeping).ending == "done"
+    with announced([keeping]):
+        assert status(tmp_path).failed == []
+    assert not list(tmp_path.rglob("*.plan"))
+
+
+def test_how_long_a_run_takes_is_not_told_from_one_of_another_network(tmp_path: Path) -> None:
+    speeds = Speeds([Facts("a", "f", "", None, {}, None, None, (), ("cpu", "mlp", "digits", "fedavg"), 10, 5.0)])
+    assert speeds.seconds(("cpu", "mlp", "digits", "fedavg"), 20) == 10.0
+    assert speeds.seconds(("cpu", "mlp", "mnist", "local"), 20) == 10.0
+    assert speeds.seconds(("cpu", "lenet", "cifar10", "fedavg"), 20) is None
 
 
 def test_a_plan_goes_when_all_of_it_is_done(tmp_path: Path) -> None:
@@ -428,6 +455,10 @@ def test_a_result_of_other_samples_is_outdated(indexed: bool, tmp_path: Path, mo
 
     assert states() == ["missing", "missing"]
     assert work(long).ending == "done"
+    for path in root.glob(".*"):
+        path.unlink()
+    assert states() == ["done", "done"]
+    assert list(root.iterdir()) == [root / "cifar10.npz"]  # who only looks leaves no copy
     assert states() == ["done", "done"]
     cached(root)  # written once more: the same samples
     assert states() == ["done", "done"]
