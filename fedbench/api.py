@@ -6,12 +6,12 @@ report needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.errors import BadInput
+from fedbench.errors import BadInput, canonical
 from fedbench.runs.console import new_console, rendered
 from fedbench.storage.given import given_path
 
@@ -175,6 +175,9 @@ def announce(methods: object, dataset: object, console: Console, scheduler: str 
 
 def _reach(scheduler: str | None) -> None:
     """Raise BadInput where there is no such scheduler."""
+    from fedbench.runs.arguments import check
+
+    check(scheduler=scheduler)
     if scheduler is not None:
         from fedbench.runs.scheduler import count_workers
 
@@ -242,11 +245,10 @@ def _workers(plan: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler
     Raises BadInput for numbers that are none, and for a plug-in that only this process knows where others are needed.
     """
     from fedbench.plugins.finding import GIVEN
+    from fedbench.runs.arguments import check
     from fedbench.runs.workers import Workers
 
-    for name, count in (("jobs", jobs), ("jobs_per_gpu", jobs_per_gpu)):
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-            raise BadInput(f"{name}={count!r}: give the number of runs at a time, at least 1")
+    check(jobs=jobs, jobs_per_gpu=jobs_per_gpu)
     given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
     if given and scheduler is not None:
         raise BadInput(
@@ -329,11 +331,15 @@ def tune(
     choice is written to `out`, a file for `run(settings_file=...)`. Raises BadInput for a search that cannot be,
     Untuned, when the others are tuned and written, for methods whose trials all failed, and Stopped after Ctrl-C.
     """
+    from fedbench.runs.arguments import check
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display
     from fedbench.runs.tuning import Rungs, Tuning
 
     console = console or new_console()
+    check(trials=trials, search=search, scheduler=scheduler)
+    if evaluate_every is None:  # which stands for a preset's choice elsewhere
+        raise BadInput("evaluate_every=None cannot be: give a number of at least 1")
     comparison = Comparison(
         methods=methods,
         dataset=dataset,
@@ -351,8 +357,6 @@ def tune(
     out = given_path(out, "out")
     if out.is_dir() or not out.parent.is_dir():
         raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
-    if not isinstance(trials, int) or isinstance(trials, bool):
-        raise BadInput(f"trials={trials!r}: give a number of at least 1")
     rungs = Rungs.of(trials, str(visits), evaluate_every)
     values = {k: v if isinstance(v, str) else ",".join(map(str, v)) for k, v in (search or {}).items()}
     workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
@@ -398,18 +402,15 @@ def report(
     The arguments and errors are those of `fedbench.reporting.report`.
     """
     from fedbench.reporting import report as make
+    from fedbench.runs.arguments import check, checked
 
-    for name, numbers in (("at", at), ("targets", targets)):
-        if isinstance(numbers, str) or not isinstance(numbers, Iterable):
-            raise BadInput(f"{name}={numbers!r}: give a list of numbers, such as [{numbers}]")
-    if not isinstance(reference, str | None):
-        raise BadInput(f"reference={reference!r}: give the name of a method")
+    check(reference=reference, figures=figures, partitions=partitions, tuned=tuned)
     return make(
         given_path(results, "results"),
         given_path(out, "out"),
-        at=at,
+        at=checked("at", at),
         reference=reference,
-        targets=targets,
+        targets=checked("targets", targets),
         figures=figures,
         partitions=partitions,
         tuned=tuned,
@@ -419,7 +420,7 @@ def report(
 
 
 def reproduce(
-    name: str,
+    name: str | Path,
     *,
     preset: str = "laptop",
     jobs: int | None = None,
@@ -439,7 +440,12 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
+    from fedbench.runs.arguments import check
+
     console = console or new_console()
+    name = str(name) if isinstance(name, Path) else name
+    check(experiment=name, preset=preset, jobs=jobs, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
+    check(device=device, run=run)
     if run:
         console.print(f"planning: {name}, preset {preset}", markup=False)
         _reach(scheduler)
@@ -455,7 +461,7 @@ def reproduce(
     experiment = load(name, plugin_mistakes)
     made = plan(
         experiment,
-        preset,
+        canonical(preset),
         data_root=root,
         results=results,
         device=device,

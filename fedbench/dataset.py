@@ -72,6 +72,7 @@ class Data:
             if not all(map(math.isfinite, numbers)) or (name == "std" and not all(number > 0 for number in numbers)):
                 what = "positive and finite" if name == "std" else "finite"
                 raise BadInput(f"{name} must be {what}, e.g. {example}, not {values}")
+            object.__setattr__(self, name, tuple(numbers))  # a list, an array or a tensor as well
         if not len(self.mean) == len(self.std) == channels:
             raise BadInput(f"mean {self.mean} and std {self.std} must have one value for each of {channels} channels")
 
@@ -109,9 +110,16 @@ class Dataset(ABC):
 
 
 def data_root(option: Path | None = None) -> Path:
-    """The folder of cached data sets: `option`, else the environment's FEDBENCH_DATA, else the user's cache folder."""
+    """The folder of cached data sets: `option`, else the environment's FEDBENCH_DATA, else the user's cache folder.
+
+    Raises BadInput where `~` stands for a home folder that there is not.
+    """
     chosen = option or os.environ.get("FEDBENCH_DATA") or platformdirs.user_cache_path("fedbench") / "data"
-    return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        whose = "--data-root" if option else "the environment's FEDBENCH_DATA"
+        raise BadInput(f"{whose} {str(chosen)!r} cannot be a path: {str(error).lower()}; choose another") from None
 
 
 class Form(NamedTuple):

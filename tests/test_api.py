@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ import fedbench
 from fedbench import plugins, tree
 from fedbench.methods.fedavg import FedAvg
 from fedbench.plugins.given import text_of
+from fedbench.runs.arguments import checked
 
 FACTOR = 0.5
 
@@ -75,7 +78,7 @@ def test_a_comparison_prints_as_a_table_and_is_a_frame(tmp_path: Path) -> None:
 def test_a_class_of_this_process_is_refused_by_others(tmp_path: Path) -> None:
     with pytest.raises(fedbench.BadInput, match=r"Halfway was defined .* jobs=2 .* jobs=1, or write it to a file"):
         fedbench.run([Halfway], visits=2, jobs=2, results=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_hash_of_a_class_covers_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def test_a_wrong_argument_is_named_before_anything_runs(arguments: dict[str, obj
     with pytest.raises(fedbench.BadInput) as refused:
         fedbench.run(**options)  # type: ignore[arg-type]
     assert "\n" not in str(refused.value)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_whole_numbers_of_numpy_and_ranges_are_numbers(tmp_path: Path) -> None:
@@ -267,3 +270,49 @@ def test_python_and_the_command_line_have_the_same_arguments() -> None:
 def test_scores_of_no_runs_are_printed() -> None:
     """Those of a search that was stopped."""
     assert str(fedbench.Scores([], [])) == "no runs"
+
+
+CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
+    "run": (fedbench.run, ()),
+    "tune": (fedbench.tune, ()),
+    "report": (fedbench.report, ()),
+    "reproduce": (fedbench.reproduce, ("table1",)),
+    "load_models": (fedbench.load_models, ("0123",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (call, name)
+        for call, (function, _) in CALLS.items()
+        for name in inspect.signature(function).parameters
+        if name not in ("console", "result")
+    ],
+)
+def test_a_wrong_argument_of_any_call_is_one_sentence_that_names_it(call: str, name: str, tmp_path: Path) -> None:
+    """Of whatever a function can be given, so that a new argument is looked at too."""
+    function, given = CALLS[call]
+    wrong: dict[str, Any] = {} if name in ("results", "out") else {"results": tmp_path}
+    wrong[name] = object()
+    if call == "reproduce" and name == "name":
+        given, name = (), "experiment"
+    with pytest.raises(fedbench.BadInput) as refused:
+        function(*given, **wrong)
+    assert name in str(refused.value).replace("--", "")
+    assert "\n" not in str(refused.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_numbers_may_be_those_of_numpy() -> None:
+    assert checked("seeds", np.arange(2)) == [0, 1]
+    assert checked("seeds", np.int64(3)) == 3
+    assert checked("targets", (70, np.float32(0.5))) == [70, 0.5]
+    assert checked("at", range(50, 150, 50)) == [50, 100]
+    with pytest.raises(fedbench.BadInput, match=r"^jobs=True cannot be: give the number of runs"):
+        checked("jobs", True)
+
+
+def test_presets_of_experiments_are_named_as_all_is_named(tmp_path: Path) -> None:
+    made = fedbench.reproduce("Table1", preset=" Smoke", run=False, results=tmp_path, out=tmp_path / "out")
+    assert made.page.is_file()

@@ -10,7 +10,6 @@ set = { "pfedhn.local.lr" = 0.05 }
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fedbench.errors import BadInput, unknown_name
+from fedbench.storage.toml import as_toml, read_toml
 
 if TYPE_CHECKING:
     from fedbench.runs.comparison import Comparison
@@ -30,21 +30,22 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     """The callback of `--config`: make what `file` says the defaults of the command's other options."""
     if file is None:
         return None
-    try:
-        with file.expanduser().open("rb") as opened:
-            found = tomllib.load(opened)
-    except OSError as error:
-        raise BadInput(f"--config {file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config {file} is not TOML: {error}") from None
-    names = {option.removeprefix("--"): p.name for p in context.command.params for option in p.opts}
-    known = {option: name for option, name in names.items() if option not in NOT_IN_FILES}
+    _, found = read_toml(file.expanduser(), "--config")
+    named = {option.removeprefix("--"): p for p in context.command.params for option in p.opts}
+    known = {option: p for option, p in named.items() if option not in NOT_IN_FILES}
     defaults: dict[str, Any] = {}
     for key, value in found.items():
         option = key.replace("_", "-")
         if option not in known:
             raise unknown_name(f"option in {file}", key, known)
-        defaults[str(known[option])] = _as_option(f"{file}: {key}", option, value)
+        name = str(known[option].name)
+        if name in defaults:
+            raise BadInput(f"{file} has {option} twice, with - and with _: remove one")
+        switch = getattr(known[option], "is_flag", False)
+        if switch != isinstance(value, bool):
+            kind = "a switch: write true or false" if switch else "no switch: true and false are none of its values"
+            raise BadInput(f"{file}: {key} = {value!r:.100}: {option} is {kind}")
+        defaults[name] = _as_option(f"{file}: {key}", option, value)
     context.meta[IN_FILE] = defaults
     context.default_map = {**(context.default_map or {}), **defaults}
     return file
@@ -58,7 +59,10 @@ def _as_option(where: str, option: str, value: object) -> object:
         return [f"{name}={_text(each)}" for name, each in _flat(value)]
     if option == "seeds" and isinstance(value, int):
         raise BadInput(f"{where} = {value}: write a list, seeds = [{value}], or a count, seed-count = {value}")
-    if isinstance(value, list) and all(isinstance(each, str | int) for each in value):
+    if isinstance(value, list) and all(isinstance(each, str | int) and not isinstance(each, bool) for each in value):
+        whole = [each for each in map(str, value) if "," in each]
+        if whole:
+            raise BadInput(f"{where}: {whole[0]!r} has a comma: give each name alone, and rename a file that has one")
         return ",".join(map(str, value))
     if isinstance(value, str | int | float):
         return value if isinstance(value, bool | str) else str(value)
@@ -82,8 +86,6 @@ def _flat(table: Mapping[str, object], before: str = "") -> Iterable[tuple[str, 
 
 def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, scheduler: str | None = None) -> str:
     """The config file that asks for the runs of `comparison` again, with every default spelt out."""
-    from fedbench.runs.settings_file import as_toml
-
     planned = comparison.jobs()
     spec = planned[0].spec
     # the data set's own network may be a file, which its text in the spec does not name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +89,8 @@ def show(
     out.print(f"{stored.title}, {stored.spec.dataset}, seed {stored.spec.seed}: {path}", markup=False, soft_wrap=True)
     out.print(table, markup=False)
     out.print(f"\n{_command(stored)}", markup=False, soft_wrap=True)
+    for kind, name in _of_files(stored):
+        out.print(f"# the {kind} {name} is a plug-in: give its file in place of the name", markup=False, soft_wrap=True)
 
 
 def _facts(stored: Result) -> list[tuple[str, str]]:
@@ -119,7 +121,7 @@ def _value(value: Any) -> str:
 
 
 def _command(stored: Result) -> str:
-    """The command that makes a result; its plug-ins are named as they are found by name."""
+    """The command that makes a result; its plug-ins are named, and a result does not tell the files of any."""
     from fedbench import plugins
 
     spec = stored.spec
@@ -132,9 +134,24 @@ def _command(stored: Result) -> str:
     words += [f"--visits {spec.visits} --evaluate-every {spec.evaluate_every} --device {spec.device}"]
     if spec.novel_clients:
         words.append(f"--novel-clients {spec.novel_clients} --adapt-visits {spec.adapt_visits}")
+    if stored.models:
+        words.append("--keep-models")
     changed = {name: value for name, value in spec.params.items() if name not in usual or usual[name] != value}
     words += [f"--set {spec.method}.{name}={_value(value)}" for name, value in changed.items()]
     return " ".join(words)
+
+
+def _of_files(stored: Result) -> Iterator[tuple[str, str]]:
+    """The kinds and names of the plug-ins of a result that are not found by name."""
+    from fedbench import plugins
+    from fedbench.runs.verify import plugins_of
+
+    for kind, names in plugins_of(stored.spec).items():
+        for name in names:
+            try:
+                plugins.find(kind, name)
+            except BadInput:
+                yield kind.replace("dataset", "data set"), name
 
 
 @commands.command()

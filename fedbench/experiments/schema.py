@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,10 @@ from pydantic import ValidationError
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.experiments.parts import DRAWN, PARTS, Experiment, Published, Scalar, keys_of
 from fedbench.experiments.rules import parse_rule, resolve
-from fedbench.storage.disk import read_bytes
 from fedbench.storage.schema import TITLE, shown
+from fedbench.storage.toml import read_toml
 
 FOLDER = Path(__file__).parent
-LARGEST = 2**20  # bytes of an experiment file
 CAPTION = 4000  # characters of a caption, which is a paragraph
 Where = tuple[str | int, ...]  # the place of a key
 
@@ -46,22 +44,9 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
         path = FOLDER / f"{canonical(name)}.toml"
     else:
         raise unknown_name("experiment", name, names())
-    try:
-        text = read_bytes(path, LARGEST).decode("utf-8-sig")  # some editors begin a file with a mark
-    except OSError as error:
-        raise BadInput(f"the experiment file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"the experiment file {path} is not UTF-8 text") from None
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", canonical(path.stem)):
         raise BadInput(f"the file name {path.name} names the report too: use letters, digits and hyphens only")
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        number = int(line[1]) if line else text.count("\n") + 1
-        raise BadInput(f"{path}, line {number}: this is not TOML: {error}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, or as many brackets
-        raise BadInput(f"{path} holds a number or a nesting that is beyond all measure") from None
+    text, document = read_toml(path, "the experiment file")
     experiment, found = _read(document)
     if experiment is not None:
         experiment._path, experiment._text = path, text
@@ -101,7 +86,9 @@ def _read(document: dict[str, Any]) -> tuple[Experiment | None, list[Mistake]]:
 
 
 def _explain(problem: Any) -> Mistake:
-    where: Where = tuple(part for part in problem["loc"] if part != "[key]")  # a key that is no name
+    where: Where = tuple(problem["loc"])
+    if len(where) > 2 and where[-1] == "[key]":  # behind the text of a key that is no name
+        where = where[:-1]
     if "settings" in where:
         where = where[: where.index("settings") + 2]  # without the types that were tried
     elif where[0] == "columns" and "network" in where:

@@ -6,19 +6,17 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedbench import plugins
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.plugins import Plugin
 from fedbench.plugins.given import text_of
+from fedbench.runs.arguments import checked
 from fedbench.runs.job import Job
 from fedbench.runs.prepare import load_data, make_partition, refresh, try_out
 from fedbench.runs.presets import PRESETS
@@ -34,32 +32,11 @@ MOST_SEEDS = 1000
 MOST_VISITS = 10**8
 SEEDS_TRIED = 100  # of each setting, before anything runs
 
-_Count = Annotated[int, Field(ge=1)]
-_Least0 = Annotated[int, Field(ge=0)]
-# what each field of a comparison may be; the command line looks before, Python users find out here
-ARGUMENTS: dict[str, tuple[Any, str]] = {
-    "methods": (str | type[Any] | list[Any] | tuple[Any, ...], "a name, a file, a class, or a list of these"),
-    "dataset": (str | type[Any], "a name, a file or a class"),
-    "seeds": (int | list[int] | tuple[int, ...] | None, "a count such as 3, or a list such as [42, 27]"),
-    "preset": (str, "a name such as 'laptop'"),
-    "clients": (_Count | None, "a number of at least 1"),
-    "partition": (str | None, "a text such as 'classes:per_client=2'"),
-    "visits": (_Count | None, "a number of at least 1"),
-    "evaluate_every": (_Count | None, "a number of at least 1"),
-    "novel_clients": (_Least0, "a number of at least 0"),
-    "adapt_visits": (_Least0 | None, "a number of at least 0"),
-    "network": (str | None, "a text such as 'lenet'"),
-    "settings": (dict[str, Any], "a dict such as {'pfedhn.local.lr': 0.01}"),
-    "device": (str, "'auto', 'cpu' or 'cuda'"),
-    "checkpoint_every": (Annotated[float, Field(ge=0)], "seconds, at least 0"),
-    "keep_models": (bool, "True or False"),
-    "keep_state": (bool, "True or False"),
-}
-
-
-@cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(ARGUMENTS[name][0], config=ConfigDict(strict=True))
+# the fields that may be given wrongly; what else there is, is a path, or made here
+GIVEN = (
+    *("methods", "dataset", "seeds", "preset", "clients", "partition", "visits", "evaluate_every", "novel_clients"),
+    *("adapt_visits", "network", "settings", "device", "checkpoint_every", "keep_models", "keep_state"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +67,8 @@ class Comparison:
 
     def __post_init__(self) -> None:
         """Raises BadInput for an argument of another type, or out of its range."""
-        for name, (_, right) in ARGUMENTS.items():
-            value = getattr(self, name)
-            if isinstance(value, Integral) and not isinstance(value, bool):
-                value = int(value)  # a whole number of numpy's too
-            elif isinstance(value, range | Mapping):
-                value = dict(value) if isinstance(value, Mapping) else list(value)
-            try:
-                _adapter(name).validate_python(value)
-            except ValidationError:
-                raise BadInput(f"{name}={value!r:.100} cannot be: give {right}") from None
-            object.__setattr__(self, name, value)
+        for name in GIVEN:
+            object.__setattr__(self, name, checked(name, getattr(self, name)))
 
     def jobs(self) -> list[Job]:
         """The runs, one seed of all methods after the other. Raises BadInput for anything that cannot be run."""

@@ -15,6 +15,7 @@ from fedbench.errors import BadInput
 from fedbench.method import Method
 from fedbench.models import Network
 from fedbench.plugins.given import text_of
+from fedbench.runs.arguments import check
 from fedbench.storage import Result
 from fedbench.storage.given import given_path
 from fedbench.task import normalise
@@ -95,6 +96,10 @@ def load_models(
     their file is missing, damaged or of another run, and, unless `any_code`, where the run was made by other code than
     is here now.
     """
+    check(modules=modules, method=method, networks=networks, any_code=any_code)
+    if dataset is not None:
+        check(dataset=dataset)
+    folder = None if data_root is None else given_path(data_root, "data_root")
     path, read = _found(result, results)
     models, _ = storage.read_models(path, read)
     if not any_code:
@@ -102,8 +107,7 @@ def load_models(
     if not modules:
         return models
     files = [plugins.find_network(text) for text in ([networks] if isinstance(networks, str) else networks)]
-    root = find_root(None if data_root is None else given_path(data_root, "data_root"))
-    return _as_modules(path, read, models, root, dataset, files, any_code)
+    return _as_modules(path, read, models, find_root(folder), dataset, files, any_code)
 
 
 def load_embeddings(result: Result | str | Path, *, results: str | Path = "results") -> Tensor:

@@ -13,7 +13,7 @@ from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.job import Job, work
-from fedbench.storage import Result
+from fedbench.storage import Result, Spec
 from fedbench.storage.schema import LATER
 
 PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
@@ -67,6 +67,13 @@ def first_difference(stored: Any, found: Any, place: str = "") -> tuple[str, Any
     return None if stored == found or not_a_number else (place, stored, found)
 
 
+def plugins_of(spec: Spec) -> dict[str, list[str]]:
+    """The names of the plug-ins that a run is made of, by kind."""
+    networks = [item.rpartition("*")[0] or item for item in spec.network.removesuffix(":shuffled").split(",")]
+    dealt = spec.partition.partition(":")[0]
+    return {"method": [spec.method], "dataset": [spec.dataset], "partition": [dealt], "network": networks}
+
+
 def verify(
     path: Path,
     *,
@@ -84,13 +91,15 @@ def verify(
     stored = storage.read(path)
     spec = stored.spec
     dealt, colon, settings = spec.partition.partition(":")
-    used = [item.rpartition("*")[0] or item for item in spec.network.removesuffix(":shuffled").split(",")]
-    for kind, names, text in (
-        ("method", [spec.method], method),
-        ("data set", [spec.dataset], dataset),
-        ("partition", [dealt], partition),
-        *(("network", used, text) for text in networks),
+    called = plugins_of(spec)
+    used = called["network"]
+    for kind, text in (
+        ("method", method),
+        ("dataset", dataset),
+        ("partition", partition),
+        *(("network", text) for text in networks),
     ):
+        names, kind = called[kind], kind.replace("dataset", "data set")
         if text is not None and canonical(text if not text.endswith(".py") else Path(text).stem) not in names:
             raise BadInput(f"{path} is a run of the {kind} {', '.join(names)}, and {text} is another one")
     plugin = _found("method", method or spec.method)

@@ -98,6 +98,27 @@ def test_identities_name_results(run: Run, tmp_path: Path) -> None:
     assert "1 of 1 runs are done already" in run(*command[1].split())[1]
 
 
+def test_the_command_of_a_run_says_which_plugins_are_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    assert run("run", *ONE, "--methods", "./mine.py", "--keep-models")[0] == 0
+    (path,) = storage.files(tmp_path / "results")
+    out = run("show", path.stem)[1]
+    assert "# the method mine is a plug-in: give its file in place of the name" in out
+    assert out.count("is a plug-in") == 1
+    command = re.search(r"^fedbench (run .*)$", out, flags=re.MULTILINE)
+    assert command
+    again = run(*command[1].replace("--methods mine", "--methods ./mine.py").split())
+    assert "1 of 1 runs are done already" in again[1]
+    assert "--keep-models" in command[1]
+
+
+def test_a_home_folder_that_there_is_not_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDBENCH_DATA", "~nobody-of-this-name/data")
+    status, _, err = run("run", "--dataset", "cifar10", "--dry-run")
+    assert status == 2
+    assert "FEDBENCH_DATA '~nobody-of-this-name/data' cannot be a path" in err
+
+
 @pytest.mark.parametrize("folder", ["results", "results/digits", "results/digits/fedavg"])
 def test_a_report_of_the_folder_that_run_named(run: Run, folder: str) -> None:
     out = run("run", *ONE)[1]
@@ -140,6 +161,11 @@ def test_what_was_run_is_written_as_a_config_and_run_from_it(run: Run, tmp_path:
         ("seeds = [1.5]", "is no option's value"),
         ("seeds = 3", "write a list, seeds = [3], or a count, seed-count = 3"),
         ("dry-run = true", "no option in"),
+        ("visits = true", "visits is no switch"),
+        ("keep-models = 1", "keep-models is a switch: write true or false"),
+        ("seeds = [true]", "is no option's value"),
+        ("evaluate-every = 3\nevaluate_every = 4", "has evaluate-every twice"),
+        ("methods = ['fedavg,local']", "'fedavg,local' has a comma"),
     ],
 )
 def test_a_wrong_config_is_refused(run: Run, tmp_path: Path, text: str, message: str) -> None:

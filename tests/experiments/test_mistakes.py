@@ -259,3 +259,13 @@ def test_plugins_from_elsewhere_are_refused(mine: Path, tmp_path: Path, old: str
     mine.write_text(FILE.replace(old, new, 1))
     with pytest.raises(BadInput, match=r"line \d+: .*must lie beside the experiment file"):
         load(str(mine), plugin_mistakes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"[key]" = 3', '[presets."[key]"]\nvisits = 1', '[sources."[key]"]\n"[key]" = 3', '[published."[key]"]\na = 3'],
+)
+def test_keys_may_be_called_as_the_library_calls_keys(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f"{text}\n{FILE}" if text.startswith('"') else f"{FILE}\n{text}\n")
+    with pytest.raises(BadInput, match=r"\[key\]"):
+        load(str(tmp_path / "mine.toml"))

@@ -291,7 +291,7 @@ def test_a_command_with_a_wrong_address_ends_before_it_plans(command: str, tmp_p
 def test_a_number_of_runs_at_a_time_is_one(name: str, value: int, tmp_path: Path) -> None:
     """Also where the workers are a scheduler's: with less than one at a time nothing would ever begin."""
     options: dict[str, Any] = {"jobs": None, "jobs_per_gpu": 1, name: value}
-    with pytest.raises(BadInput, match=f"{name}={value}: give the number of runs at a time"):
+    with pytest.raises(BadInput, match=f"{name}={value} cannot be: give the number of runs at a time"):
         api._workers(planned(tmp_path), options["jobs"], options["jobs_per_gpu"], "tcp://127.0.0.1:9")
 
 

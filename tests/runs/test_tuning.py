@@ -18,7 +18,7 @@ from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.job import Job, Outcome
-from fedbench.runs.settings_file import read_settings
+from fedbench.runs.settings_file import elsewhere, read_settings
 from fedbench.runs.tuning import (
     FIRST_SEED,
     Rungs,
@@ -238,12 +238,26 @@ def test_a_method_that_was_not_tuned_or_has_changed_is_named(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "methods = 1", "[methods.fedavg]\nsettings = 3", "[", "[methods.fedavg]\ntrials = 1"]
+    "text",
+    [
+        "",
+        "methods = 1",
+        "[methods.fedavg]\nsettings = 3",
+        "[methods.fedavg]\ntrials = 1",
+        "[methods.fedavg]\nsettings = {}\ncode = '0'\nvisits = 10\ntrials = inf",
+    ],
 )
 def test_another_file_is_no_settings_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text(text)
     with pytest.raises(BadInput, match="is no settings file as `fedbench tune` writes it"):
         read_settings(tmp_path / "other.toml")
+
+
+def test_a_settings_file_may_not_say_what_it_was_tuned_on(tmp_path: Path) -> None:
+    spec = tuning(tmp_path).comparison.jobs()[0].spec
+    for text in ("methods = {}", "methods = {}\ntuning = 3"):
+        (tmp_path / "other.toml").write_text(text)
+        assert elsewhere(tmp_path / "other.toml", spec) == ""
 
 
 DIVERGING = {"fedavg.local.lr": "1e30,2e30"}  # overflows float32 in a step or two

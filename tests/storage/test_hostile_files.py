@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from pydantic import ValidationError
 from small_results import ROW, TEST
 
 from fedbench import storage
+from fedbench.cli.config import read_config
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import load
 from fedbench.reporting import report
 from fedbench.reporting.collection import collect
+from fedbench.runs.settings_file import read_settings
 from fedbench.storage import Failure, Spec, shown
 from fedbench.storage.disk import LARGEST, read_bytes
 
@@ -279,6 +282,21 @@ def test_a_hostile_experiment_file_is_refused_in_a_sentence(kind: str, tmp_path:
     with pytest.raises(BadInput) as refusal:
         load(str(path))
     assert one_sentence(refusal.value)
+
+
+TOML = ("pipe", "folder", "link to a device that never ends", "not UTF-8", "too large", "brackets", "tables")
+
+
+@pytest.mark.parametrize("kind", [*TOML, "integer of 5000 digits"])
+def test_every_reader_of_toml_refuses_a_hostile_file_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    """Of options and of settings as of experiments."""
+    path = tmp_path / "mine.toml"
+    EXPERIMENTS[kind](path)
+    context = click.Context(click.Command("run"))
+    for read in (lambda: read_settings(path), lambda: read_config(context, path)):
+        with pytest.raises(BadInput) as refusal:
+            read()
+        assert one_sentence(refusal.value)
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_read_without_end(tmp_path: Path) -> None:
