@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fedbench.dataset import Data
-
-if TYPE_CHECKING:
-    pass
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

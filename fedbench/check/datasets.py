@@ -5,22 +5,23 @@ Letters: M samples, c channels, h x w pixels.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedbench import plugins
 from fedbench.check.kit import Kit
+from fedbench.check.processes import answers
 from fedbench.check.sentence import require
 from fedbench.check.subject import disturb
 from fedbench.dataset import Data, data_root
 from fedbench.partitions import split
 from fedbench.plugins import Plugin
+from fedbench.runs.mapped import fingerprint
 from fedbench.task import normalise
 
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy")  # modules: over a second, and 150 MB, in every process
@@ -33,17 +34,36 @@ class Bench:
 
     plugin: Plugin
     root: Path = field(default_factory=data_root)
-    loaded: Data | None = None
+
+    @cached_property
+    def elsewhere(self) -> list[Any]:
+        """What two fresh processes say of the samples: `imported` of COMPILER, and their `fingerprint`."""
+        return answers(ELSEWHERE, self.plugin.where, str(self.root), *COMPILER)
 
     def load(self) -> Data:
         """The samples, read afresh."""
         return plugins.load(self.plugin, self.root)
 
-    @property
+    @cached_property
     def data(self) -> Data:
         """The samples, loaded once."""
-        self.loaded = self.loaded or self.load()
-        return self.loaded
+        return self.load()
+
+    @property
+    def clients(self) -> int:
+        """How many clients the class asks for."""
+        return plugins.default_clients(self.plugin, self.data)
+
+
+ELSEWHERE = """
+from fedbench import plugins
+from fedbench.runs.mapped import fingerprint
+
+def answer(where, root, *modules):
+    data = plugins.load(plugins.find_dataset(where), pathlib.Path(root))
+    imported = sorted({*modules} & {*sys.modules})
+    return {"imported": imported, "fingerprint": fingerprint(data)}
+"""
 
 
 KIT: Kit[Bench] = Kit()
@@ -155,33 +175,27 @@ def _twice(bench: Bench) -> str:
     return f"{len(first.labels)} samples, twice the same"
 
 
+@KIT.check("a fresh process loads the same", "equal samples in two others, each with a PYTHONHASHSEED of its own")
+def _elsewhere(bench: Bench) -> str:
+    here = fingerprint(bench.data)
+    require(all(each["fingerprint"] == here for each in bench.elsewhere), "other samples: is an order that of a set?")
+    return "two processes"
+
+
 @KIT.check("loading does without torch's compiler", f"none of {', '.join(COMPILER)} is imported by it")
 def _compiler(bench: Bench) -> str:
-    script = (
-        "import sys; from pathlib import Path; from fedbench import plugins\n"
-        "plugins.load(plugins.find_dataset(sys.argv[1]), Path(sys.argv[2]))\n"
-        f"print(*sorted({set(COMPILER)!r} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", script, bench.plugin.where, str(bench.root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_path()})
-    require(
-        done.returncode == 0, f"it cannot be loaded in a process of its own: {(done.stderr.splitlines() or [''])[-1]}"
-    )
-    found = done.stdout.splitlines()[-1].split()
+    found = bench.elsewhere[0]["imported"]
     require(not found, f"{', '.join(found)}, of which torchvision's transforms are the usual cause")
     return "not imported"
-
-
-def _path() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 @KIT.check("its own network takes the images", "class scores for the network that the class names")
 def _network(bench: Bench) -> str:
     channels, height, width = bench.data.images.shape[1:]
-    networks = plugins.parse_networks(bench.plugin.cls.network, 1)
-    made = plugins.network(networks.plugins[0], (channels, height, width), bench.data.classes)
-    return f"{made.name}, {sum(torch.Size(shape).numel() for shape in made.shapes.values())} parameters"
+    networks = plugins.parse_networks(bench.plugin.cls.network, bench.clients)
+    made = [plugins.network(p, (channels, height, width), bench.data.classes) for p in networks.distinct]
+    sizes = [sum(torch.Size(shape).numel() for shape in network.shapes.values()) for network in made]
+    return ", ".join(f"{network.name}, {size} parameters" for network, size in zip(made, sizes, strict=True))
 
 
 @KIT.check(
@@ -189,7 +203,6 @@ def _network(bench: Bench) -> str:
 )
 def _partition(bench: Bench) -> str:
     cls = bench.plugin.cls
-    clients = cls.clients or plugins.default_clients(bench.plugin, bench.data)
     kind = plugins.parse_partition(None, cls)
-    made = split(bench.data, kind, clients, 0, cls.validation_rows)
-    return f"{kind}, {clients} clients hold {made.used:.0%} of the samples"
+    made = split(bench.data, kind, bench.clients, 0, cls.validation_rows)
+    return f"{kind}, {bench.clients} clients hold {made.used:.0%} of the samples"

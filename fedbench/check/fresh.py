@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 
 from fedbench.check.process import changed, process_state
+from fedbench.check.processes import HASHES, start
 from fedbench.check.sentence import Broken
 from fedbench.check.subject import Subject, numbers, one_round, run
 from fedbench.check.watched import CLIENT, SERVER, Call, packed
@@ -29,7 +29,7 @@ from fedbench.plugins import Plugin
 from fedbench.plugins.files import load_file
 from fedbench.runs import checkpoint
 
-PARTS = {"clients": (CLIENT, "4711"), "server": (SERVER, "1789")}  # what is called, and the PYTHONHASHSEED
+PARTS = {"clients": (CLIENT, HASHES[0]), "server": (SERVER, HASHES[1])}  # what is called, and the PYTHONHASHSEED
 CALLS = 60  # so many calls of each function are repeated
 PATIENCE = 300  # seconds
 
@@ -120,14 +120,7 @@ def _start(subject: Subject) -> Elsewhere | None:
         path = Path(folder.name) / part
         request = {**where, "name": subject.plugin.name, "part": part}
         torch.save({**request, "calls": [[call.name, list(call.arguments)] for call in asked[part]]}, path)
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        processes[part] = subprocess.Popen(
-            [sys.executable, "-m", "fedbench.check.fresh", str(path)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        processes[part] = start(["-m", "fedbench.check.fresh", str(path)], seed)
     return Elsewhere(folder, processes, asked)
 
 

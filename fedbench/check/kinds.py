@@ -17,8 +17,9 @@ from fedbench.check.kit import Kit
 from fedbench.check.sentence import CheckResult
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, unknown_name
-from fedbench.plugins import Plugin, finding
+from fedbench.plugins import finding
 from fedbench.plugins.finding import WORDS
+from fedbench.plugins.texts import cut
 
 __all__ = ["WORDS", "Case", "cases", "each_check", "kinds_of"]
 
@@ -26,10 +27,14 @@ __all__ = ["WORDS", "Case", "cases", "each_check", "kinds_of"]
 def kinds_of(text: str) -> list[str]:
     """The kinds of plug-in that `text`, a file or a name, stands for: "method", "dataset", "partition", "network".
 
-    A file may define a plug-in of several kinds, and a name may be known in several. Raises BadInput where there is
-    none.
+    A file may define a plug-in of several kinds, and a name may be known in several; with settings behind a colon it is
+    a partition. Raises BadInput where there is none.
     """
     plugins.refresh()
+    text, settings = cut(text)
+    if settings is not None:
+        plugins.find_partition(text)
+        return ["partition"]
     if text.endswith(".py"):
         module = finding.imported(finding.existing(text), text)
         with plugins.guarded(text, "cannot be looked at"):
@@ -46,27 +51,27 @@ def kinds_of(text: str) -> list[str]:
     return kinds
 
 
-def each_check(kind: str, plugin: Plugin, data_root: Path | None = None) -> Iterator[CheckResult]:
+def each_check(kind: str, text: str, data_root: Path | None = None) -> Iterator[CheckResult]:
     """All checks of a plug-in of one kind, one after the other; a data set's file is looked for in `data_root`."""
     if kind == "method":
-        yield from methods.each_check(plugin)
+        yield from methods.each_check(plugins.find_method(text))
         return
-    kit, bench = _bench(kind, plugin, data_root)
+    kit, bench = _bench(kind, text, data_root)
     yield from kit.each(bench)
 
 
-def _bench(kind: str, plugin: Plugin, root: Path | None = None) -> tuple[Kit[Any], Any]:
+def _bench(kind: str, text: str, root: Path | None = None) -> tuple[Kit[Any], Any]:
     """The checks of a kind, and what they are called with."""
+    where, settings = cut(text) if kind == "partition" else (text, None)
+    plugin = plugins.find(kind, where)
     if kind == "dataset":
         return datasets.KIT, datasets.Bench(plugin, data_root(root))
     if kind == "partition":
-        return partitions.KIT, partitions.Bench(plugin)
+        return partitions.KIT, partitions.Bench(plugin, settings or "")
     return networks.KIT, networks.Bench(plugin)
 
 
-@cache
-def _bench_of(kind: str, text: str) -> tuple[Kit[Any], Any]:
-    return _bench(kind, plugins.find(kind, text))
+_bench_of = cache(_bench)
 
 
 @dataclass(frozen=True)

@@ -62,18 +62,20 @@ def check(
 ) -> None:
     """Does a method, a data set, a partition or a network keep its contract? One line a check, in under a minute.
 
-    Which of them a file is, is seen from what it defines. Exit status 1: a check failed.
+    Which of them a file is, is seen from what it defines. A partition may have settings, `./mine.py:skew=2`. Exit
+    status 1: a check failed.
     """
     from fedbench import plugins
     from fedbench.check import kinds
+    from fedbench.plugins.texts import cut
 
     signs = {"holds": "[green]ok[/]  ", "fails": "[red]FAIL[/]", "declared": "[yellow]dev.[/]"}
-    found = [(kind, plugins.find(kind, text)) for text in names for kind in kinds.kinds_of(text)]
+    found = [(kind, text, plugins.find(kind, cut(text)[0])) for text in names for kind in kinds.kinds_of(text)]
     failed = 0
-    for kind, plugin in found:
+    for kind, text, plugin in found:
         out.print(f"[bold]{plugin.name}[/], a {kinds.WORDS[kind]}")
         others: dict[str, int] = {}  # failures that have the reason of one that was told
-        for result in kinds.each_check(kind, plugin, data_root):
+        for result in kinds.each_check(kind, text, data_root):
             failed += result.status == "fails"
             if result.follows:
                 others[result.follows] = others.get(result.follows, 0) + 1

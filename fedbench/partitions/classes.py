@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -10,12 +10,8 @@ from pydantic import Field
 
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
-from fedbench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Ints, Kind
+from fedbench.seeds import numpy_stream
 
 
 @pydantic.dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pydantic
@@ -10,10 +10,6 @@ from pydantic import Field
 
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Ints, Kind
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,12 +15,8 @@ from torch import Tensor
 
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
-from fedbench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Ints, Kind
+from fedbench.seeds import numpy_stream
 
 SPLITS = ("train", "validation", "test")
 

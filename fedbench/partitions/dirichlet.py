@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pydantic
@@ -11,12 +11,8 @@ from scipy.special import log_softmax, softmax
 
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
-from fedbench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Kind
+from fedbench.seeds import numpy_stream
 
 
 @pydantic.dataclasses.dataclass(frozen=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pydantic
 
 from fedbench.dataset import Data
 from fedbench.errors import BadInput
-from fedbench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Ints, Kind
+from fedbench.seeds import numpy_stream
 
 
 @pydantic.dataclasses.dataclass(frozen=True)

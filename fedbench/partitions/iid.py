@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pydantic
 
 from fedbench.dataset import Data
-
-if TYPE_CHECKING:
-    pass
-
 from fedbench.partition import Floats, Kind
 
 

@@ -1,6 +1,6 @@
 """Plug-ins: found by name or file, their code hash, hyperparameters and text forms, and files to start from."""
 
-from fedbench.plugins.calls import default_clients, load, network
+from fedbench.plugins.calls import default_clients, load, network, stated_clients
 from fedbench.plugins.finding import (
     Plugin,
     find,
@@ -42,5 +42,6 @@ __all__ = [
     "said",
     "sane",
     "shown",
+    "stated_clients",
     "trace",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fedbench.dataset import Data
+from fedbench.dataset import Data, Dataset
 from fedbench.errors import BadInput
 from fedbench.models import Network
 from fedbench.plugins.finding import Plugin
@@ -29,6 +29,12 @@ def load(plugin: Plugin, root: Path) -> Data:
             f"the data set {where}: `load` returns a {type(data).__name__} and must return a fedbench.dataset.Data"
         )
     return data
+
+
+def stated_clients(plugin: Plugin) -> int | None:
+    """How many clients a data set has by default, where that can be said without its samples; else None."""
+    cls: type[Dataset] = plugin.cls
+    return cls.clients if cls.default_clients is Dataset.default_clients else None
 
 
 def default_clients(plugin: Plugin, data: Data) -> int:

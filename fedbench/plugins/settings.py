@@ -41,17 +41,18 @@ def hyperparameters(cls: type[Any], *, required: bool = False) -> list[Hyperpara
     """
     with guarded(cls.__name__, "has hyperparameters that cannot be read"):
         if required:
-            nothing = {field.name: None for field in dataclasses.fields(cls) if _is_required(field)}
+            nothing = {field.name: None for field in dataclasses.fields(cls) if is_required(field)}
             return list(_fields(cls, (), values=SimpleNamespace(**{**_defaults(cls), **nothing})))
         return list(_fields(cls, ()))
 
 
-def _is_required(field: dataclasses.Field[Any]) -> bool:
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _defaults(cls: type[Any]) -> dict[str, Any]:
-    return {field.name: _default(cls, field) for field in dataclasses.fields(cls) if not _is_required(field)}
+    return {field.name: _default(cls, field) for field in dataclasses.fields(cls) if not is_required(field)}
 
 
 def _fields(

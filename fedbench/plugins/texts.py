@@ -23,7 +23,7 @@ from fedbench.partition import Kind
 from fedbench.partitions import Classes
 from fedbench.plugins.finding import Plugin, find_network, find_partition
 from fedbench.plugins.guard import guarded
-from fedbench.plugins.settings import sane
+from fedbench.plugins.settings import is_required, sane
 from fedbench.seeds import numpy_stream
 
 MOST = 10**6  # clients, rows, shares: whole numbers that a partition is told
@@ -31,7 +31,7 @@ MOST = 10**6  # clients, rows, shares: whole numbers that a partition is told
 
 def partition_plugin(text: str | None, dataset: type[Dataset] | Dataset) -> Plugin:
     """The kind of partition that `text` names; without a text the data set's own."""
-    return find_partition(_cut(_partition_text(text, dataset))[0])
+    return find_partition(cut(_partition_text(text, dataset))[0])
 
 
 def _partition_text(text: str | None, dataset: type[Dataset] | Dataset) -> str:
@@ -43,12 +43,12 @@ def _partition_text(text: str | None, dataset: type[Dataset] | Dataset) -> str:
 def partition_file(text: str | None, dataset: type[Dataset] | Dataset) -> str:
     """The absolute text of a partition that is a file, which finds it from any folder; empty where it has a name."""
     where = partition_plugin(text, dataset).where
-    settings = _cut(_partition_text(text, dataset))[1]
+    settings = cut(_partition_text(text, dataset))[1]
     return "" if not where.endswith(".py") else where if settings is None else f"{where}:{settings}"
 
 
-def _cut(text: str) -> tuple[str, str | None]:
-    """Name or file, and what follows its colon; None where there is no colon."""
+def cut(text: str) -> tuple[str, str | None]:
+    """Of the text of a partition name or file, and what follows its colon; None where there is no colon."""
     file, dot_py, rest = text.partition(".py:")
     if dot_py:
         return f"{file}.py", rest
@@ -66,7 +66,7 @@ def parse_partition(text: str | None, dataset: type[Dataset] | Dataset) -> Kind:
     plugin = partition_plugin(text, dataset)
     kind: type[Kind] = plugin.cls
     text = _partition_text(text, dataset)
-    settings = _cut(text)[1]
+    settings = cut(text)[1]
     known = [field.name for field in fields(kind)]
     given: dict[str, Any] = {}
     for item in settings.split(",") if settings is not None else ():
@@ -79,9 +79,13 @@ def parse_partition(text: str | None, dataset: type[Dataset] | Dataset) -> Kind:
             raise unknown_name(f"field of the partition {kind.name!r}", key, known)
         if key in given:
             raise BadInput(f"in the partition {text!r}, {key} is set twice: say it once")
-        given[key] = value
+        given[key] = None if value.lower() == "none" else value  # as `str` writes None
     if kind is Classes:
         given.setdefault("per_client", dataset.classes_per_client)
+    missing = [field.name for field in fields(kind) if is_required(field) and field.name not in given]
+    if missing:
+        name, example = cut(text)[0], ",".join(f"{each}=..." for each in missing)
+        raise BadInput(f"the partition {text!r} lacks {missing[0]}, which has no default: write {name}:{example}")
     with guarded(f"the partition {text!r}", "cannot be set up"):
         try:
             made = kind(**given)

@@ -79,7 +79,7 @@ class Comparison:
         found = self.found()
         params = self.params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
-        clients = self.clients or dataset.cls.clients
+        clients = self.clients or plugins.stated_clients(dataset)
         root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
         if clients is None:
             clients = plugins.default_clients(dataset, load_data(dataset.where, root))

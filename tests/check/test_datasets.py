@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,13 @@ class TooSmall(Right):
     network = "lenet"
 
 
+@wrong("its own network takes the images", "too small for the network lenet")
+class SomeTooSmall(Right):
+    """Two networks, of which one takes the images."""
+
+    network = "mlp-digits*5,lenet*5"
+
+
 @wrong("its own partition can be made", "400 samples")
 class TooManyClients(Right):
     clients = 500
@@ -163,7 +171,8 @@ def test_a_wrong_data_set_is_caught_by_the_check_meant_for_it(sentence: str, see
     assert seen in result.seen
 
 
-IN_A_PROCESS = ["loading does without torch's compiler"]  # of its own, which finds the data set by file
+# in processes of their own, which find the data set by file
+IN_A_PROCESS = ["loading does without torch's compiler", "a fresh process loads the same"]
 
 
 def test_every_check_bites() -> None:
@@ -187,7 +196,7 @@ def _file(folder: Path, edit: Callable[[str], str] = str) -> Plugin:
 
 @pytest.mark.slow
 def test_a_new_data_set_passes_as_it_stands(tmp_path: Path) -> None:
-    results = kinds.each_check("dataset", _file(tmp_path))
+    results = kinds.each_check("dataset", _file(tmp_path).where)
     assert [str(result) for result in results if result.status != "holds"] == []
 
 
@@ -197,3 +206,16 @@ def test_a_data_set_that_imports_the_compiler_is_caught(tmp_path: Path) -> None:
     result = KIT.run(Bench(plugin, tmp_path), IN_A_PROCESS[0])
     assert result.status == "fails"
     assert "torch._dynamo" in result.seen
+
+
+def test_an_order_that_is_that_of_a_set_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a data set prints is no answer, and a module of the current folder is not the one that is meant."""
+    (tmp_path / "torch.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    words = "['one', 'three', 'five', 'fifteen', 'eighteen']"
+    for name, order, status in (("lists", words, "holds"), ("sets", f"{{*{words}}}", "fails")):
+        line = f"        print('loading', end='')\n        images[0, 0, 0, :5] = [len(word) for word in {order}]\n"
+        edit = partial(re.sub, "(?m)^        return Data", f"{line}        return Data")
+        plugin = _file(tmp_path / name, edit)
+        result = KIT.run(Bench(plugin, tmp_path), IN_A_PROCESS[1])
+        assert (result.status, "order that of a set" in result.seen) == (status, status == "fails"), str(result)

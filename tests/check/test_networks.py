@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbench import plugins
 from fedbench.check import kinds
 from fedbench.check.networks import KIT, Bench
 from fedbench.models import Network, mlp
@@ -160,18 +159,18 @@ def test_a_network_that_is_right_passes() -> None:
 
 @pytest.mark.parametrize("name", ["mlp-digits", "lenet-8"])
 def test_built_in_networks_pass(name: str) -> None:
-    results = kinds.each_check("network", plugins.find_network(name))
+    results = kinds.each_check("network", name)
     assert [str(result) for result in results if result.status != "holds"] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet", "lenet-32", "mnist-mlp", "omniglot"])
 def test_other_built_in_networks_pass(name: str) -> None:
-    results = kinds.each_check("network", plugins.find_network(name))
+    results = kinds.each_check("network", name)
     assert [str(result) for result in results if result.status != "holds"] == []
 
 
 def test_a_new_network_passes_as_it_stands(tmp_path: Path) -> None:
     file, _ = new("network", "mine", tmp_path)
-    results = kinds.each_check("network", plugins.find_network(str(file)))
+    results = kinds.each_check("network", str(file))
     assert [str(result) for result in results if result.status != "holds"] == []

@@ -70,6 +70,29 @@ class GlobalGenerator(IID):
         return np.asarray(weight / weight.sum(axis=0), dtype=np.float64)
 
 
+@wrong("rows can be dealt", "a row for each client")
+class TenOnly(IID):
+    """Right for the number of clients that its author had."""
+
+    def shares(self, data: Data, clients: int, seed: int) -> Floats:
+        return np.full((10, data.classes), 1 / 10)
+
+
+@wrong("the data is left alone", "test were modified")
+class Leaks(IID):
+    """Makes training rows of all test rows but one."""
+
+    def strata(self, data: Data) -> Ints:
+        if data.test is not None:
+            data.test[1:600] = True
+        return data.labels.numpy()
+
+
+@wrong("splits are apart", "a row is tested on that is no test row")
+class AlsoLeaks(Leaks):
+    """The same: the rows that were for testing are known from before."""
+
+
 @wrong("the data is left alone", "labels were modified")
 class Sorts(IID):
     """Sorts the labels in place."""
@@ -103,13 +126,51 @@ def test_a_wrong_partition_is_caught_by_the_check_meant_for_it(
 
 @pytest.mark.parametrize("name", plugins.names("partition"))
 def test_built_in_partitions_pass(name: str) -> None:
-    results = kinds.each_check("partition", plugins.find_partition(name))
+    results = kinds.each_check("partition", name)
     assert [str(result) for result in results if result.status != "holds"] == []
+
+
+SETS = '''
+"""Shares in the order of a set."""
+from typing import Annotated, Any
+import numpy as np
+import pydantic
+from pydantic import Field
+from fedbench.partition import Kind
+
+@pydantic.dataclasses.dataclass(frozen=True)
+class Sets(Kind):
+    """More for some."""
+    most: Annotated[int, Field(ge=2, description="how much more")]
+    fixed: Annotated[int | None, Field(description="how much more, for all")] = None
+
+    def shares(self, data: Any, clients: int, seed: int) -> Any:
+        words = [str(i) for i in range(clients)]
+        weights = [self.fixed or self.most ** (int(word) % 3) for word in WORDS]
+        return np.tile(np.array(weights)[:, None] / sum(weights), (1, data.classes))
+'''
+
+
+@pytest.mark.parametrize(("words", "status"), [("words", "holds"), ("{*words}", "fails")])
+def test_an_order_that_is_that_of_a_set_is_caught(words: str, status: str, tmp_path: Path) -> None:
+    """Of a partition with a setting that has no default: what is tried stands behind the file."""
+    file = tmp_path / "sets.py"
+    file.write_text(SETS.replace("in WORDS", f"in {words}"))
+    (lacking,) = kinds.each_check("partition", str(file))
+    assert "lacks most, which has no default: write" in lacking.seen
+    text = f"{file}:most=3"
+    assert kinds.kinds_of(text) == ["partition"]
+    results = {result.sentence: result for result in kinds.each_check("partition", text)}
+    assert [name for name, result in results.items() if result.status == "fails"] == (
+        [] if status == "holds" else ["a fresh process deals the same"]
+    )
+    kinds.Case("partition", text, "rows can be dealt")()
+    assert "fixed=None" in str(plugins.parse_partition(text, partitions.Small))
 
 
 def test_a_new_partition_passes_as_it_stands(tmp_path: Path) -> None:
     file, _ = new("partition", "mine", tmp_path)
-    results = kinds.each_check("partition", plugins.find_partition(str(file)))
+    results = kinds.each_check("partition", str(file))
     assert [str(result) for result in results if result.status != "holds"] == []
 
 
@@ -149,7 +210,8 @@ def test_dealing_that_is_wrong_is_caught(
 
 
 def test_every_check_bites() -> None:
-    assert {sentence for sentence, _, _ in [*WRONG, *DEALT]} == set(KIT.sentences)
+    tried = {sentence for sentence, _, _ in [*WRONG, *DEALT]}
+    assert tried | {"a fresh process deals the same"} == set(KIT.sentences)
 
 
 def test_the_synthetic_data_have_classes_of_unequal_size() -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+import typer
 from pydantic import ValidationError
 from small_results import ROW, TEST
 
-from fedbench import storage
+from fedbench import cli, storage
 from fedbench.cli.config import read_config
 from fedbench.errors import BadInput
 from fedbench.experiments.schema import load
@@ -292,7 +292,7 @@ def test_every_reader_of_toml_refuses_a_hostile_file_in_a_sentence(kind: str, tm
     """Of options and of settings as of experiments."""
     path = tmp_path / "mine.toml"
     EXPERIMENTS[kind](path)
-    context = click.Context(click.Command("run"))
+    context = typer.Context(typer.main.get_command(cli.app))
     for read in (lambda: read_settings(path), lambda: read_config(context, path)):
         with pytest.raises(BadInput) as refusal:
             read()
