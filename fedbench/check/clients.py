@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from fedbench.check.comparing import clone, finite, gap
-from fedbench.check.messages import outcome
+from fedbench.check.messages import jolted, outcome
 from fedbench.check.meter import Meter
 from fedbench.check.purity import DETERMINED, DOUBLE
 from fedbench.check.sentence import EXACT, MESSAGES, SAME, check, require
-from fedbench.check.subject import Subject, logits, models, replaces_predict, rng, visit
+from fedbench.check.subject import Subject, logits, models, replaces_predict, visit
 from fedbench.method import Method
 from fedbench.seeds import torch_stream
 from fedbench.training import Engine, Progress
@@ -50,17 +50,18 @@ def _isolated(subject: Subject) -> str:
 # ---------------------------------------------------------------- rows
 
 
-def _answers(engine: Engine, progress: Progress, method: Method, i: int) -> Iterator[tuple[str, Any]]:
-    """What each function of client `i` returns from an object `method`, given what the server of `engine` says."""
+def _answers(engine: Engine, progress: Progress, there: Engine, i: int) -> Iterator[tuple[str, Any]]:
+    """What each function of client `i` of the engine `there` returns, given what the server of `engine` says."""
+    method = there.method
     cohort = engine.cohort([i], progress.round)
     welcome = engine.method.server_welcome(progress.server, cohort)
     message = row(engine.method.server_send(progress.server, cohort), 0)
     state = method.client_init(row(welcome, 0), torch_stream(engine.seed, "client", i))
     yield "client_init", state
     for kept in (state, progress.clients.get(i, state)):
-        batches = engine.batches("train", method.train_draw, progress.round, i)
+        batches = there.batches("train", method.train_draw, progress.round, i)
         yield "client_train", method.client_train(message, kept, batches)
-        batches = engine.batches("personalize", method.personalize_draw, progress.round, i)
+        batches = there.batches("personalize", method.personalize_draw, progress.round, i)
         model = method.client_personalize(message, kept, batches)
         yield "client_personalize", model
         yield "predict", logits(method, engine, model)
@@ -68,13 +69,13 @@ def _answers(engine: Engine, progress: Progress, method: Method, i: int) -> Iter
 
 @check(
     "a client reads its own rows only",
-    "the same uploads, states, models and scores whatever images and labels the other clients hold",
+    "the same uploads, states, models and scores whatever images and labels the other clients hold, and how many",
     DETERMINED,
 )
 def _own_rows(subject: Subject) -> str:
     engine, progress, _, _ = subject.trained()
     for i in engine.clients.ids:
-        here, there = (subject.engine(own=own).method for own in (None, (i,)))
+        here, there = (subject.engine(own=own, dtype=torch.float64) for own in (None, (i,)))
         with torch.no_grad():
             pairs = zip(_answers(engine, progress, here, i), _answers(engine, progress, there, i), strict=True)
             for (name, one), (_, other) in pairs:
@@ -172,9 +173,17 @@ def _with_other_states(progress: Progress, names: set[str]) -> Progress:
     other = dataclasses.replace(progress, clients=clone(progress.clients))
     for state in other.clients.values():
         for name, value in state.items():
-            if value.is_floating_point() and (not names or name in names):
-                state[name] = value + 0.1 * torch.randn(value.shape, generator=rng()).to(value)
+            if not names or name in names:
+                state[name] = jolted(value)
     return other
+
+
+def _model(engine: Engine, progress: Progress, i: int) -> Any:
+    """The personal model of client `i`, or what is raised instead: a state that makes it fail has an effect."""
+    try:
+        return models(engine, progress)[engine.clients.ids.index(i)]
+    except Exception as error:
+        return type(error).__name__
 
 
 def keeps_part_of_the_model(engine: Engine, progress: Progress) -> bool:
@@ -183,7 +192,7 @@ def keeps_part_of_the_model(engine: Engine, progress: Progress) -> bool:
         return False
     i = min(progress.clients)
     other = _with_other_states(progress, set())
-    return gap(models(engine, progress)[i], models(engine, other)[i]).size > 0
+    return gap(_model(engine, progress, i), _model(engine, other, i)).size > 0
 
 
 @check(
@@ -199,17 +208,27 @@ def _kept(subject: Subject) -> str:
     own: set[str] = set()
     if type(engine.method).client_personalize is Method.client_personalize:  # what is kept is put into the model
         own = set(progress.clients[i]) & set(engine.method.task.network.shapes)
-    other = _with_other_states(progress, own)
-    changed = gap(models(engine, progress)[i], models(engine, other)[i]).size > 0
+    model = upload = False
+    for round_ in (progress.round, progress.round + 1):  # a method may do one thing in even rounds, another in odd ones
+        one = dataclasses.replace(progress, round=round_, clients=clone(progress.clients))
+        other = _with_other_states(one, own)
+        model = model or gap(_model(engine, one, i), _model(engine, other, i)).size > 0
+        upload = upload or gap(_upload(engine, one, i), _upload(engine, other, i)).size > 0
     if own:
         seen = f"the personal model does not depend on the kept {', '.join(sorted(own))}"
-        require(changed, seen, "client_train")
+        require(model, seen, "client_train")
         return f"{len(own)} parameters are the client's own"
-    runs = [dataclasses.replace(p, clients=dict(p.clients)) for p in (progress, other)]
-    uploads = [visit(engine, p, [i])[1] for p in runs]
     seen = f"neither model nor upload depends on {', '.join(progress.clients[i])}"
-    require(changed or gap(*uploads).size > 0, seen, "client_train")
-    return "another model" if changed else "another upload"
+    require(model or upload, seen, "client_train")
+    return "another model" if model else "another upload"
+
+
+def _upload(engine: Engine, progress: Progress, i: int) -> Any:
+    """What client `i` sends, or what is raised instead."""
+    try:
+        return visit(engine, dataclasses.replace(progress, clients=clone(progress.clients)), [i])[1]
+    except Exception as error:
+        return type(error).__name__
 
 
 @check(

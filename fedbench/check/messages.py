@@ -34,6 +34,12 @@ def _plain_tree(what: str, tree: object, function: str) -> None:
         require(right, f"{what} has {name!r}: {type(value).__name__}", function)
 
 
+def _tensors(what: str, tree: object, function: str) -> None:
+    """Raise Broken where something inside of `tree`, which may be nested, is no tensor."""
+    for leaf in leaves(tree):
+        require(isinstance(leaf, Tensor), f"{what} holds a {type(leaf).__name__}: make it a tensor", function)
+
+
 def _detached(what: str, value: Any, function: str) -> None:
     found = any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves(value))
     require(not found, f"in {what} a tensor requires a gradient", function)
@@ -43,6 +49,7 @@ def _detached(what: str, value: Any, function: str) -> None:
 def _messages(subject: Subject) -> str:
     engine = subject.engine()
     method, progress = engine.method, engine.start()
+    _tensors("the server's state", progress.server, "server_init")
     _detached("the server's state", progress.server, "server_init")
     cohort = engine.cohort([2, 0, 3], 0)
     with torch.no_grad():
@@ -59,6 +66,7 @@ def _messages(subject: Subject) -> str:
             _plain_tree("what client_train keeps", answer[1], "client_train")
             _detached("what client_train returns", answer, "client_train")
     visit(engine, progress, [2, 0, 3])
+    _tensors("the server's state", progress.server, "server_receive")
     _detached("the server's state", progress.server, "server_receive")
     sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in list(message.items())[:2])
     return f"{len(message)} tensors: {sizes}, ..." if message else "nothing is sent"
@@ -158,7 +166,7 @@ def _entries(subject: Subject) -> str:
     progress = engine.start()
     visit(engine, progress, [0, 1])
     used: dict[tuple[str, str], bool] = {}
-    for round_ in (progress.round, engine.rounds - 1):
+    for round_ in (progress.round, progress.round + 1, engine.rounds - 1):
         progress.round = round_
         for way, name, effect in _uses(meter, engine, progress):
             used[way, name] = used.get((way, name), False) or effect

@@ -18,14 +18,14 @@ from fedbench.training.scoring import score
 from fedbench.tree import Tree
 
 
-@check("the server changes after a round", "another server state than before")
+@check("the server changes after a round", "another server state than before, by more than rounding")
 def _server(subject: Subject) -> str:
-    engine = subject.engine()
+    engine = subject.engine(**DOUBLE)
     progress = engine.start()
     before = clone(progress.server)
     visit(engine, progress, [0, 2])
     found = gap(before, progress.server)
-    require(found.size > 0, "the same state", "server_receive")
+    require(found.size > EXACT, "the same state", "server_receive")
     return str(found)
 
 
@@ -57,7 +57,7 @@ def _whole(subject: Subject) -> str:
 )
 def _scored(subject: Subject) -> str:
     engine, _, _, after = subject.trained()
-    fresh = subject.engine()
+    fresh = subject.engine(dtype=torch.float64)
     for i, model in enumerate(after):
         used = logits(engine.method, engine, model)
         found = gap(used, logits(fresh.method, fresh, clone(model)))
@@ -79,7 +79,7 @@ def _moved(subject: Subject) -> str:
         gap(logits(engine.method, engine, a), logits(engine.method, engine, b)).size
         for a, b in zip(before, after, strict=True)
     ]
-    require(min(found) > 0, f"client {found.index(min(found))} scores as the server's initial model")
+    require(min(found) > EXACT, f"client {found.index(min(found))} scores as the server's initial model")
     return f"changes of {min(found):.1e} and more"
 
 
@@ -89,7 +89,7 @@ def _moved(subject: Subject) -> str:
     (MESSAGES, SAME),
 )
 def _visited(subject: Subject) -> str:
-    engine = subject.engine()
+    engine = subject.engine(**DOUBLE)
     embeddings = []
     for i in engine.clients.ids:
         progress = engine.start()
@@ -97,12 +97,12 @@ def _visited(subject: Subject) -> str:
         visit(engine, progress, [i])
         after = models(engine, dataclasses.replace(progress, round=0))[i]
         found = told_apart(engine, [before], [after])
-        require(found.size > 0, f"the model of client {i} is the same after a visit to it", "server_receive")
+        require(found.size > EXACT, f"the model of client {i} is the same after a visit to it", "server_receive")
         embeddings.append(engine.method.server_embeddings(progress.server))
     for i, (mine, other) in enumerate(pairwise([*embeddings, embeddings[0]])):
         if mine is not None and other is not None:  # what else moves embeddings, as weight decay, moves them alike
             seen = f"the embedding of client {i} moves no otherwise in a visit to it than in one to another client"
-            require(gap(mine[i], other[i]).size > 0, seen, "server_receive")
+            require(gap(mine[i], other[i]).size > EXACT, seen, "server_receive")
     return f"{len(engine.clients.ids)} clients"
 
 
@@ -117,12 +117,12 @@ def _own(subject: Subject) -> str:
         return "clients keep no part of the model and adapt nothing"
     found = _furthest(engine, after)
     for seed in range(2, 8):  # clients that choose among a few models may all choose the same one
-        if found.size == 0:
-            engine = subject.engine(seed=seed)
+        if found.size <= EXACT:
+            engine = subject.engine(seed=seed, dtype=torch.float64)
             progress = engine.start()
             visit(engine, progress, [0, 1, 2, 3])
             found = _furthest(engine, models(engine, progress))
-    require(found.size > 0, "all clients have the same model", "client_personalize")
+    require(found.size > EXACT, "all clients have the same model", "client_personalize")
     return str(found)
 
 

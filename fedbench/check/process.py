@@ -60,17 +60,42 @@ def generators_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened() -> Iterator[list[str]]:
-    """While inside, what is opened: files, connections, other programs. Imports do not count."""
+    """While inside, what is opened: files, connections, other programs. Imports do not count.
+
+    Python tells of what it opens itself, and of the libraries that ask it to. torch writes archives by itself, and is
+    watched where it does; another library may open a file unseen.
+    """
     global _installed
     if not _installed:  # a hook cannot be taken away again; it does nothing while nobody listens
         sys.addaudithook(_hear)
         _installed = True
     found: list[str] = []
     _listeners.append(found)
+    writer = torch._C.PyTorchFileWriter
+
+    def watched_writer(target: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(target, str):
+            found.append(f"opens {target}")
+        return writer(target, *arguments, **options)
+
+    torch._C.PyTorchFileWriter = watched_writer  # type: ignore[assignment, misc]
     try:
         yield found
     finally:
+        torch._C.PyTorchFileWriter = writer  # type: ignore[misc]
         _listeners.remove(found)
+
+
+# events of Python's audit, and what they say; the first argument is named
+HEARD = {
+    **dict.fromkeys(("sqlite3.connect", "dbm.open", "shelve.open"), "opens"),
+    **dict.fromkeys(("subprocess.Popen", "os.system", "os.posix_spawn", "os.spawn", "os.exec", "pty.spawn"), "starts"),
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink"), "changes"),
+    **dict.fromkeys(("os.truncate", "os.chmod", "os.utime", "shutil.rmtree"), "changes"),
+    **dict.fromkeys(("os.listdir", "os.scandir", "glob.glob"), "looks into"),
+    "urllib.Request": "asks",
+}
+FORKS = ("os.fork", "os.forkpty")
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
@@ -80,8 +105,10 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         _listeners[-1].append(f"opens {os.fsdecode(arguments[0])}")
     elif event == "socket.connect":
         _listeners[-1].append(f"connects to {arguments[1]}")
-    elif event in ("subprocess.Popen", "os.system"):
-        _listeners[-1].append(f"starts {arguments[0]}")
+    elif event in FORKS:
+        _listeners[-1].append("starts another process")
+    elif event in HEARD and not _importing(sys._getframe(1)):
+        _listeners[-1].append(f"{HEARD[event]} {arguments[0]}")
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -77,10 +77,12 @@ class Subject:
         """Training images and labels of the clients `first`, `first` + 1, ..., and the clients.
 
         Client i holds the classes i and i + 1 (modulo CLASSES). `held_out` is the seed of validation and test rows.
-        With `own`, all other clients' training rows are replaced by others, of the two classes that they lack.
+        With `own`, all other clients' training rows are replaced by others, of the two classes that they lack, and one
+        more of them, so that the own rows have other numbers too.
         """
         ids = range(first, first + len(sizes))
         as_they_are = ids if own is None else own
+        sizes = [size + (i not in as_they_are) for i, size in zip(ids, sizes, strict=True)]
         train = [
             samples(size, [i % CLASSES, (i + 1) % CLASSES], i)
             if i in as_they_are
@@ -200,11 +202,11 @@ class Subject:
     def trained(self) -> tuple[Engine, Progress, list[Tree], list[Tree]]:
         """A run in which every client was visited once, and the personal models before and after it.
 
-        Both are made as in the round after it, from the same batches.
+        Both are made as in the round after it, from the same batches; float64, where what is rounding is small.
         """
 
         def make() -> tuple[Engine, Progress, list[Tree], list[Tree]]:
-            engine = self.engine()
+            engine = self.engine(dtype=torch.float64)
             progress = engine.start()
             before = clone(models(engine, dataclasses.replace(progress, round=2)))
             for ids in ([0, 1], [2, 3]):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fedbench.check import kinds
 from fedbench.check.networks import KIT, Bench
+from fedbench.errors import BadInput
 from fedbench.models import Network, mlp
 from fedbench.plugins import Plugin
 from fedbench.plugins.new import new
@@ -155,6 +156,19 @@ def test_every_check_bites() -> None:
 
 def test_a_network_that_is_right_passes() -> None:
     assert [str(result) for result in KIT.each(bench(right)) if result.status != "holds"] == []
+
+
+@pytest.mark.parametrize("least", [64, 96])
+def test_a_network_for_large_images_is_tried_on_them(least: int) -> None:
+    """And on no larger ones than it takes, as that costs."""
+
+    def large(image: Image, classes: int) -> Network:
+        if image[1] < least:
+            raise BadInput("too small")
+        return right(image, classes)
+
+    assert list(bench(large).each) == [(3, least, least)]
+    assert [each.status for each in KIT.each(bench(large))] == ["holds"] * len(KIT.sentences)
 
 
 @pytest.mark.parametrize("name", ["mlp-digits", "lenet-8"])

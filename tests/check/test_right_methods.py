@@ -215,6 +215,76 @@ class FedBABU(FedAvg):
         return train(self.task, self.local, message, batches)[0]
 
 
+@right
+@dataclass(frozen=True, kw_only=True)
+class RemembersItsCluster(FedAvg):
+    """Two models: each client trains the one that fits its data better, and remembers which, as a whole number."""
+
+    title = "IFCA with a memory"
+    paper = "Ghosh et al., An Efficient Framework for Clustered Federated Learning, NeurIPS 2020"
+
+    def server_init(self, rng: torch.Generator) -> list[Tree]:  # type: ignore[override]
+        return [self.task.init(rng), self.task.init(rng)]
+
+    def server_send(self, server: list[Tree], cohort: Cohort) -> Tree:  # type: ignore[override]
+        both = {**prefixed(server[0], "0"), **prefixed(server[1], "1")}
+        return tree.expand(both, len(cohort.ids))
+
+    def chosen(self, message: Tree, choice: Tensor) -> Tree:
+        """The model of that number."""
+        one, other = under(message, "0"), under(message, "1")
+        return {name: torch.where(choice == 0, one[name], other[name]) for name in one}
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        losses = [self.task.loss(under(message, each), batches[0]) for each in ("0", "1")]
+        choice = (losses[0] > losses[1]).long()
+        return {**train(self.task, self.local, self.chosen(message, choice), batches)[0], "choice": choice}, {
+            "choice": choice
+        }
+
+    def server_receive(self, server: list[Tree], cohort: Cohort, upload: Tree) -> list[Tree]:  # type: ignore[override]
+        trained, made = tree.drop(upload, ["choice"]), []
+        for number, model in enumerate(server):
+            weight = cohort.weight * (upload["choice"] == number)
+            made.append(tree.average(trained, weight / weight.sum()) if weight.any() else model)
+        return made
+
+    def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:
+        return self.chosen(message, state.get("choice", torch.tensor(0)))
+
+
+@right
+@dataclass(frozen=True, kw_only=True)
+class EveryOtherRound(FedAvg):
+    """Sends how the bias moved, and clients begin from it in even rounds only."""
+
+    title = "Every other round"
+    paper = "made up"
+
+    def server_init(self, rng: torch.Generator) -> Tree:
+        model = self.task.init(rng)
+        return {**model, "moved": torch.zeros_like(model[self.task.head[1]])}
+
+    def server_send(self, server: Tree, cohort: Cohort) -> Tree:
+        turn = torch.full((len(cohort.ids),), cohort.round % 2)
+        return {**tree.expand(server, len(cohort.ids)), "turn": turn}
+
+    def begin(self, message: Tree) -> Tree:
+        bias = self.task.head[1]
+        model = tree.drop(message, ["moved", "turn"])
+        return {**model, bias: model[bias] + 0.5 * message["moved"] * (message["turn"] == 0)}
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        return train(self.task, self.local, self.begin(message), batches)[0], state
+
+    def server_receive(self, server: Tree, cohort: Cohort, upload: Tree) -> Tree:
+        model, bias = tree.average(upload, cohort.weight), self.task.head[1]
+        return {**model, "moved": model[bias] - server[bias]}
+
+    def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:
+        return tree.drop(message, ["moved", "turn"])
+
+
 def failures(cls: type[Method]) -> list[CheckResult]:
     results = list(each_check(Plugin("right", cls, "right", "0")))
     assert [result.sentence for result in results] == sentences()

@@ -5,13 +5,17 @@ They are modelled on mistakes found in published code, and on what a plug-in cou
 
 from __future__ import annotations
 
+import os
 import random
+import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field
@@ -271,6 +275,30 @@ class Frozen(PFedMe):
         return tree.lerp(server, tree.average(upload, cohort.weight), 0.0)
 
 
+@wrong("the server changes after a round", "the same state")
+@wrong("a visit changes the model of the client that was visited", "the model of client 0 is the same")
+class ForgetsTheUpload(FedAvg):
+    """Clients send back what they were given: the average differs from it by rounding alone."""
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        super().client_train(message, state, batches)
+        return message, state
+
+
+@wrong("messages are stacked tensors", "the server's state holds a ndarray: make it a tensor")
+class KeepsAnArray(FedAvg):
+    """The server counts its rounds in numpy."""
+
+    def server_init(self, rng: torch.Generator) -> Any:
+        return {"model": super().server_init(rng), "round": np.zeros(1)}
+
+    def server_send(self, server: Any, cohort: Cohort) -> Tree:
+        return super().server_send(server["model"], cohort)
+
+    def server_receive(self, server: Any, cohort: Cohort, upload: Tree) -> Any:
+        return {"model": super().server_receive(server["model"], cohort, upload), "round": server["round"] + 1}
+
+
 @wrong("the personal model is complete", "lacks fc1.bias, fc1.weight")
 class HeadOnly(FedPer):
     """Returns what the client keeps, and forgets the body."""
@@ -429,6 +457,15 @@ class TakesRowsForItsOwn(FedAvg):
         return super().client_train(message, state, torch.arange(batches.numel()).view_as(batches) % 14)
 
 
+@wrong("a client reads its own rows only", "client_train: a difference")
+class TellsByNumbers(FedAvg):
+    """Steps by the numbers of its rows, which say how many the clients before it hold."""
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        upload, state = super().client_train(message, state, batches)
+        return tree.add_scaled(message, tree.sub(upload, message), 1 + 1e-3 * batches.to(self.task.dtype).mean()), state
+
+
 @wrong("a client reads its own rows only", "predict: a difference")
 class AsksEverybodysNeighbours(FedAvg):
     """Mixes in the nearest neighbour's label, among the images of all clients."""
@@ -574,6 +611,14 @@ class AlwaysTheSameStart(FedAvg):
         return super().server_init(torch.Generator().manual_seed(0))
 
 
+@wrong("another seed gives another start", "two seeds start with the same")
+class FineTunesTheSameStart(FedAvgFT):
+    """The same, and every client adapts it to its own batches, which another seed draws otherwise."""
+
+    def server_init(self, rng: torch.Generator) -> Tree:
+        return super().server_init(torch.Generator().manual_seed(0))
+
+
 @wrong("the process is left as it was", "server_init changes the switch torch.backends.mkldnn.enabled")
 class SwitchesOffOneDNN(FedAvg):
     """Switches fast kernels off for everybody, to have the same bits elsewhere."""
@@ -608,6 +653,47 @@ class ReadsAFile(FedAvg):
 
     def server_init(self, rng: torch.Generator) -> Tree:
         Path(__file__).read_text()
+        return super().server_init(rng)
+
+
+@wrong("no file is opened", "client_train opens ")
+class SavesATensor(FedAvg):
+    """Keeps what a client has sent in an archive, which torch writes without asking Python."""
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        upload, state = super().client_train(message, state, batches)
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(upload, f"{folder}/upload.pt")
+        return upload, state
+
+
+@wrong("no file is opened", "server_init opens :memory:")
+class KeepsADatabase(FedAvg):
+    """Asks a database that others may write to."""
+
+    def server_init(self, rng: torch.Generator) -> Tree:
+        sqlite3.connect(":memory:").close()
+        return super().server_init(rng)
+
+
+@wrong("no file is opened", "server_init starts another process")
+class Forks(FedAvg):
+    """Draws in a process of its own."""
+
+    def server_init(self, rng: torch.Generator) -> Tree:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        return super().server_init(rng)
+
+
+@wrong("no file is opened", "server_init looks into .")
+class LooksAround(FedAvg):
+    """Does something else where a folder of its own is there."""
+
+    def server_init(self, rng: torch.Generator) -> Tree:
+        list(Path().iterdir())
         return super().server_init(rng)
 
 
