@@ -13,7 +13,7 @@ from fedbench.plugins.finding import (
 )
 from fedbench.plugins.guard import guarded, place, said, shown, trace
 from fedbench.plugins.settings import Hyperparameter, Scalar, build, configure, hyperparameters, sane
-from fedbench.plugins.texts import Networks, parse_networks, parse_partition, partition_file, partition_plugin
+from fedbench.plugins.texts import Networks, listed, parse_networks, parse_partition, partition_file, partition_plugin
 
 __all__ = [
     "Hyperparameter",
@@ -30,6 +30,7 @@ __all__ = [
     "find_partition",
     "guarded",
     "hyperparameters",
+    "listed",
     "load",
     "names",
     "network",

@@ -3,7 +3,7 @@
 `./mine.py` may import `helper.py` or the package `tools/` that lie in its folder, as a script may. Each plug-in file
 has a package of its own, `fedbench_plugin_HASH`, whose path is that folder: its modules are known to Python as members
 of it, so that two folders may each have a `helper.py`. Modules of the standard library and fedbench are never taken
-from the folder; others are, before installed ones.
+from the folder; others are, before installed ones. A folder without `__init__.py` comes after installed ones.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def beside(importer: str, name: str) -> str | None:
     root, first = importer.partition(".")[0], name.partition(".")[0]
     if not root.startswith(PREFIX) or root not in sys.modules:
         return None
-    if first in sys.stdlib_module_names or first == "fedbench" or _file(sys.modules[root].__path__, first) is None:
+    if first in sys.stdlib_module_names or first == "fedbench":
+        return None
+    folders = sys.modules[root].__path__
+    if _file(folders, first) is None and (_folder(folders, first) is None or _is_installed(first)):
         return None
     return f"{root}.{name}"
 
@@ -81,6 +84,21 @@ def _file(folders: Sequence[str], name: str) -> Path | None:
             if file.is_file():
                 return file
     return None
+
+
+def _is_installed(name: str) -> bool:
+    """Whether there is a module called `name`, other than a folder that does not say that it is one."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:
+        return True
+    return spec is not None and spec.origin is not None
+
+
+def _folder(folders: Sequence[str], name: str) -> Path | None:
+    """A folder that is a package without saying so."""
+    found = [path for path in (Path(folder, name) for folder in folders) if path.is_dir() and name.isidentifier()]
+    return found[0] if found else None
 
 
 def _import(
@@ -120,9 +138,15 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if not fullname.startswith(PREFIX) or path is None:
             return None
-        file = _file(path, fullname.rpartition(".")[2])
+        name = fullname.rpartition(".")[2]
+        file = _file(path, name)
         if file is None:
-            return None
+            folder = _folder(path, name)
+            if folder is None:
+                return None
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(folder)]
+            return spec
         folders = [str(file.parent)] if file.name == "__init__.py" else None
         loader = _Loader(fullname, str(file))
         return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=folders)

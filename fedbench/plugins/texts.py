@@ -10,9 +10,11 @@ A name may be a plug-in file instead, `./mine.py:field=3`; in the canonical text
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -45,6 +47,14 @@ def partition_file(text: str | None, dataset: type[Dataset] | Dataset) -> str:
     where = partition_plugin(text, dataset).where
     settings = cut(_partition_text(text, dataset))[1]
     return "" if not where.endswith(".py") else where if settings is None else f"{where}:{settings}"
+
+
+def listed(text: str) -> list[str]:
+    """The names and files of a text that has commas between them; one file where it is the path of one."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if text.endswith(".py") and Path(text).expanduser().is_file():
+            return [text]
+    return text.split(",")
 
 
 def cut(text: str) -> tuple[str, str | None]:
@@ -142,7 +152,7 @@ def parse_networks(text: str, clients: int, where: Mapping[str, str] | None = No
         raise BadInput("the network is an empty text: name one, e.g. lenet, or leave the option out")
     text = text.strip()
     body, order = (text.removesuffix(":shuffled"), True) if text.endswith(":shuffled") else (text, False)
-    items = [item.strip() for item in body.split(",")]
+    items = [item.strip() for item in listed(body)]
     found: list[tuple[Plugin, int]] = []
     for item in items:
         name, star, number = item.rpartition("*") if "*" in item else (item, "", "")

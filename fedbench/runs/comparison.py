@@ -136,7 +136,7 @@ class Comparison:
 
     def found(self) -> list[Plugin]:
         """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
-        methods = self.methods.split(",") if isinstance(self.methods, str) else self.methods
+        methods = plugins.listed(self.methods) if isinstance(self.methods, str) else self.methods
         methods = [methods] if isinstance(methods, type) else methods
         texts = [text_of("method", method).strip() for method in methods]
         texts = [text for text in texts if text]

@@ -84,6 +84,23 @@ def test_a_module_beside_a_plugin_can_be_imported(line: str, value: str, tmp_pat
     assert not list(tmp_path.rglob("__pycache__"))
 
 
+def test_a_folder_that_does_not_say_that_it_is_a_package_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its modules belong to the hash; an installed package of that name goes before it, as it does for a script."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "x.py").write_text("y = 7")
+    (tmp_path / "joblib").mkdir()
+    path = write(tmp_path, "from tools.x import y\nimport tools.x\nimport joblib", "y, tools.x.y, bool(joblib.dump)")
+    monkeypatch.syspath_prepend(tmp_path)  # where a script would find the folder too, and it belongs to the hash still
+    assert answer(path) == (7, 7, True)
+    before = found(path).code
+    (tmp_path / "tools" / "x.py").write_text("y = 8")
+    assert found(path).code != before
+    assert answer(path) == (8, 8, True)
+    assert {each.name for each in fingerprint.own_files(sys.modules[found(path).cls.__module__])} == {"mine.py", "x.py"}
+
+
 def test_two_folders_have_a_helper_each(tmp_path: Path) -> None:
     line = "def late():\n    import helper\n    return helper.x"
     one = found(write(tmp_path / "one", line, "late()", helper="x = 1"))

@@ -8,6 +8,7 @@ import pytest
 
 from fedbench import storage
 from fedbench.errors import BadInput
+from fedbench.plugins.new import new
 from fedbench.runs.comparison import Comparison, check_possible, check_writable
 
 
@@ -57,3 +58,30 @@ def test_a_data_set_file_that_is_gone_does_not_stop_the_next_comparison(tmp_path
     assert len(Comparison(methods=["fedavg"], seeds=[1], device="cpu").jobs()) == 1
     with pytest.raises(BadInput, match="there is no data set file"):
         Comparison(methods=["fedavg"], dataset=str(file), seeds=[1], device="cpu").jobs()
+
+
+OWN = """
+from fedbench.models import mlp
+
+def network(image, classes):
+    return mlp(image, classes, 7, "own")
+"""
+
+
+def test_a_data_set_says_itself_how_many_clients_it_has_and_in_any_folder(tmp_path: Path) -> None:
+    """Also where the class states a number besides; and the comma of a folder's name parts nothing."""
+    folder = tmp_path / "one, two"
+    folder.mkdir()
+    (folder / "own.py").write_text(OWN)
+    own = (
+        MADE_UP.replace("mlp-digits", "own.py")
+        + "\n    def default_clients(self, data):\n        return data.classes // 2\n"
+    )
+    (folder / "made_up.py").write_text(own)
+    method, _ = new("method", "mine", folder)
+    dataset, network = str(folder / "made_up.py"), str(folder / "own.py")
+    jobs = Comparison(methods=str(method), dataset=dataset, seeds=[1], device="cpu").jobs()
+    check_possible(jobs)
+    assert [(job.spec.method, job.spec.network, job.spec.clients) for job in jobs] == [("mine", "own", 5)]
+    both = Comparison(methods=["fedavg", str(method)], dataset=dataset, network=network)
+    assert {job.spec.method for job in both.jobs()} == {"fedavg", "mine"}
