@@ -309,6 +309,7 @@ def test_numbers_may_be_those_of_numpy() -> None:
     assert checked("seeds", np.int64(3)) == 3
     assert checked("targets", (70, np.float32(0.5))) == [70, 0.5]
     assert checked("at", range(50, 150, 50)) == [50, 100]
+    assert checked("settings", {"a.b": np.float32(0.5), "c.d": "x"}) == {"a.b": 0.5, "c.d": "x"}
     with pytest.raises(fedbench.BadInput, match=r"^jobs=True cannot be: give the number of runs"):
         checked("jobs", True)
 

@@ -83,7 +83,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, Mapping):
-        return dict(value)
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | range) or hasattr(value, "tolist"):
         whole = value.tolist() if hasattr(value, "tolist") else value
         return [_plain(each) for each in whole] if isinstance(whole, list | tuple | range) else whole
