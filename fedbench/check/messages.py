@@ -34,10 +34,11 @@ def _plain_tree(what: str, tree: object, function: str) -> None:
         require(right, f"{what} has {name!r}: {type(value).__name__}", function)
 
 
-def _tensors(what: str, tree: object, function: str) -> None:
-    """Raise Broken where something inside of `tree`, which may be nested, is no tensor."""
-    for leaf in leaves(tree):
-        require(isinstance(leaf, Tensor), f"{what} holds a {type(leaf).__name__}: make it a tensor", function)
+def _kept(what: str, state: object, function: str) -> None:
+    """Raise Broken where something inside of `state` is neither a tensor nor plain data, which a checkpoint can hold."""
+    for leaf in leaves(state):
+        plain = isinstance(leaf, Tensor) or leaf is None or type(leaf) in (bool, int, float, str)
+        require(plain, f"{what} holds a {type(leaf).__name__}: make it a tensor", function)
 
 
 def _detached(what: str, value: Any, function: str) -> None:
@@ -49,7 +50,7 @@ def _detached(what: str, value: Any, function: str) -> None:
 def _messages(subject: Subject) -> str:
     engine = subject.engine()
     method, progress = engine.method, engine.start()
-    _tensors("the server's state", progress.server, "server_init")
+    _kept("the server's state", progress.server, "server_init")
     _detached("the server's state", progress.server, "server_init")
     cohort = engine.cohort([2, 0, 3], 0)
     with torch.no_grad():
@@ -66,7 +67,7 @@ def _messages(subject: Subject) -> str:
             _plain_tree("what client_train keeps", answer[1], "client_train")
             _detached("what client_train returns", answer, "client_train")
     visit(engine, progress, [2, 0, 3])
-    _tensors("the server's state", progress.server, "server_receive")
+    _kept("the server's state", progress.server, "server_receive")
     _detached("the server's state", progress.server, "server_receive")
     sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in list(message.items())[:2])
     return f"{len(message)} tensors: {sizes}, ..." if message else "nothing is sent"

@@ -88,11 +88,11 @@ def opened() -> Iterator[list[str]]:
 
 # events of Python's audit, and what they say; the first argument is named
 HEARD = {
-    **dict.fromkeys(("sqlite3.connect", "dbm.open", "shelve.open"), "opens"),
     **dict.fromkeys(("subprocess.Popen", "os.system", "os.posix_spawn", "os.spawn", "os.exec", "pty.spawn"), "starts"),
     **dict.fromkeys(("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink"), "changes"),
     **dict.fromkeys(("os.truncate", "os.chmod", "os.utime", "shutil.rmtree"), "changes"),
     **dict.fromkeys(("os.listdir", "os.scandir", "glob.glob"), "looks into"),
+    "sqlite3.connect": "opens",
     "urllib.Request": "asks",
 }
 FORKS = ("os.fork", "os.forkpty")
