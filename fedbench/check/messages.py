@@ -35,7 +35,7 @@ def _plain_tree(what: str, tree: object, function: str) -> None:
 
 
 def _kept(what: str, state: object, function: str) -> None:
-    """Raise Broken where something inside of `state` is neither a tensor nor plain data, which a checkpoint can hold."""
+    """Raise Broken where something inside of `state` is neither a tensor nor plain data: no checkpoint holds it."""
     for leaf in leaves(state):
         plain = isinstance(leaf, Tensor) or leaf is None or type(leaf) in (bool, int, float, str)
         require(plain, f"{what} holds a {type(leaf).__name__}: make it a tensor", function)
