@@ -80,9 +80,11 @@ def page(
         legend=legend,
         sort_key=sort_key,
         plot=plot,
+        plot_width=PLOT,
         link=lambda run: _link(out, run),
     )
     environment.filters["whole"] = whole_names
+    environment.filters["between_tags"] = between_tags
     settings = [setting for setting, _ in answers]
     listed = groups(settings, collection.runs)
     anchors = {group.anchor: f"r{place}" for place, group in enumerate(listed)}  # short, for they are there often
@@ -136,6 +138,11 @@ def sort_key(entry: Entry) -> str:
     return "" if entry.value is None else f"{entry.value:.7g}"
 
 
+def between_tags(text: str) -> Markup:
+    """`text` as HTML says it between tags, where a quote is a quote: a spec is full of them."""
+    return Markup(html.escape(text, quote=False))
+
+
 def whole_names(text: str) -> Markup:
     """`text`, escaped, in which no line breaks at a hyphen inside a short word."""
     safe = html.escape(str(text))
@@ -170,7 +177,7 @@ def plot(table: Table, place: int, entry: Entry) -> Markup:
     if entry.low is not None and entry.high is not None:
         parts.append(f'<path class="span" d="M{x(entry.low)} 7H{x(entry.high)}"/>')
     parts.append(f'<circle cx="{x(value)}" cy="7" r="3"/>')
-    return Markup(f'<svg class="dots" width="{PLOT}" height="14">{"".join(parts)}</svg>')
+    return Markup(f'<svg class="dots">{"".join(parts)}</svg>')
 
 
 # ---------------------------------------------------------------- runs

@@ -194,11 +194,12 @@ def _csv(data: Iterable[Mapping[str, object]]) -> str:
 
 
 def _with_texts(svg: str, name: str, series: Sequence[Series]) -> str:
-    """The SVG for the page: no declarations, ids of its own, a title in every point, and no more digits than needed."""
+    """The SVG for the page: no declarations, ids of its own, a title in every point, and nothing more than needed."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # hundredths of a point are enough, but not in what is written
     svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = re.sub(r" ?\n(?=[LCz])", "", svg).replace("xlink:href=", "href=")
     for number, each in enumerate(series):
         start = svg.index(f'id="series-{number}-points"')
         svg = f'{svg[:start]}fill-opacity="0" {svg[start:]}'
