@@ -6,12 +6,13 @@ report needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbench.errors import BadInput, canonical
+from fedbench.runs.arguments import check, checked
 from fedbench.runs.console import new_console, rendered
 from fedbench.storage.given import given_path
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from fedbench.runs.comparison import Comparison
     from fedbench.runs.job import Job, Outcome
     from fedbench.runs.tuning import Tuned
-    from fedbench.runs.workers import Workers
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,8 +175,6 @@ def announce(methods: object, dataset: object, console: Console, scheduler: str 
 
 def _reach(scheduler: str | None) -> None:
     """Raise BadInput where there is no such scheduler."""
-    from fedbench.runs.arguments import check
-
     check(scheduler=scheduler)
     if scheduler is not None:
         from fedbench.runs.scheduler import count_workers
@@ -194,6 +192,7 @@ def compare(
 ) -> Scores:
     """Run what is missing of `comparison`, `jobs` runs at a time. Arguments and errors are as in `run`."""
     from fedbench.runs.comparison import check_possible
+    from fedbench.runs.execution import execute, workers_for
     from fedbench.runs.pool import split_done
 
     console = console or new_console()
@@ -201,8 +200,8 @@ def compare(
     _tell_settings(comparison, plan, console)
     done, todo = split_done(plan)
     check_possible(todo)
-    workers = _workers(todo, jobs, jobs_per_gpu, scheduler)
-    scores = Scores(plan, _execute(done, todo, workers, console))
+    workers = workers_for(todo, jobs, jobs_per_gpu, scheduler)
+    scores = Scores(plan, execute(done, todo, workers, console))
     if any(outcome.ending == "stopped" for outcome in scores.outcomes):
         raise Stopped(scores)
     return scores
@@ -218,11 +217,12 @@ def dry_run(
 ) -> None:
     """Print the runs of `comparison` and how long they would take; run none."""
     from fedbench.runs.estimate import show_plan
+    from fedbench.runs.execution import workers_for
 
     console = console or new_console()
     plan = comparison.jobs()
     _tell_settings(comparison, plan, console)
-    workers = _workers(plan, jobs, jobs_per_gpu, scheduler)
+    workers = workers_for(plan, jobs, jobs_per_gpu, scheduler)
     show_plan(plan, workers.at_once(plan), console)
 
 
@@ -237,68 +237,6 @@ def _tell_settings(comparison: Comparison, plan: Sequence[Job], console: Console
             console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     for method, words in comparison.efforts.items():
         console.print(f"{method}: {words}", markup=False)
-
-
-def _workers(plan: Sequence[Job], jobs: int | None, jobs_per_gpu: int, scheduler: str | None) -> Workers:
-    """Where runs like those of `plan` are made.
-
-    Raises BadInput for numbers that are none, and for a plug-in that only this process knows where others are needed.
-    """
-    from fedbench.plugins.finding import GIVEN
-    from fedbench.runs.arguments import check
-    from fedbench.runs.workers import Workers
-
-    check(jobs=jobs, jobs_per_gpu=jobs_per_gpu)
-    given = {GIVEN[text].cls.__name__ for job in plan for text in (job.method, job.dataset) if text in GIVEN}
-    if given and scheduler is not None:
-        raise BadInput(
-            f"{min(given)} was defined in a notebook or script, and no other machine has it: write it to a file"
-        )
-    if given and jobs not in (None, 1):
-        raise BadInput(
-            f"{min(given)} was defined in a notebook or script, which the processes of jobs={jobs} cannot import: use"
-            " jobs=1, or write it to a file (in a notebook, by %%writefile my_method.py) and give the file's name"
-        )
-    return Workers(jobs=1 if given else jobs, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
-
-
-def _execute(done: Sequence[Job], todo: Sequence[Job], workers: Workers, console: Console) -> list[Outcome]:
-    """Run what is `todo` of a plan whose other jobs are `done`, with progress on `console`."""
-    from fedbench.runs.comparison import check_writable
-    from fedbench.runs.display import Display
-    from fedbench.runs.estimate import beginnings, stored_rates
-
-    if todo:
-        check_writable(todo[0].results, todo)
-    at_once, rates = workers.at_once(todo), stored_rates(todo)
-    for sentence in [_planned([*done, *todo], todo, at_once, rates), *beginnings(done, todo)]:
-        console.print(sentence, markup=False, soft_wrap=True)
-    with Display(todo, console, at_once, rates) as display:
-        return workers.run(todo, display.progress, display.outcome, _warn(console))
-
-
-def _warn(console: Console) -> Callable[[str], None]:
-    return lambda text: console.print(f"warning: {text}", markup=False, soft_wrap=True)
-
-
-def _planned(plan: Sequence[Job], todo: Sequence[Job], processes: int, rates: Mapping[str, float]) -> str:
-    """How many runs there are and how long they take, as far as that is known from runs like them."""
-    from fedbench.runs.display import duration
-    from fedbench.runs.estimate import together, visits_left
-
-    done = f"{len(plan) - len(todo)} of {len(plan)} runs are done already, in {plan[0].results}"
-    if not todo:
-        return done
-    runs = f"{len(todo)} runs" if len(todo) > 1 else "1 run"
-    if len(todo) < len(plan):
-        runs = f"{done}; {len(todo)} to go"
-    told = [job for job in todo if job.spec.identity in rates]
-    time = "time known once they have begun"
-    if told:
-        known = [rates[job.spec.identity] * visits_left(job) for job in told]
-        mean = sum(known) / len(known)
-        time = f"about {duration(together(known + [mean] * (len(todo) - len(told)), processes))}"
-    return f"{runs}, {processes} at a time, {time}"
 
 
 def tune(
@@ -331,9 +269,9 @@ def tune(
     choice is written to `out`, a file for `run(settings_file=...)`. Raises BadInput for a search that cannot be,
     Untuned, when the others are tuned and written, for methods whose trials all failed, and Stopped after Ctrl-C.
     """
-    from fedbench.runs.arguments import check
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display
+    from fedbench.runs.execution import warner, workers_for
     from fedbench.runs.tuning import Rungs, Tuning
 
     console = console or new_console()
@@ -359,7 +297,7 @@ def tune(
         raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
     rungs = Rungs.of(trials, str(visits), evaluate_every)
     values = {k: v if isinstance(v, str) else ",".join(map(str, v)) for k, v in (search or {}).items()}
-    workers = _workers(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
+    workers = workers_for(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
     searched = Tuning(comparison=comparison, rungs=rungs, search=values)
     check_possible([searched.job(each, each.trials(1)[0], 0) for each in searched.searches()])
 
@@ -368,7 +306,7 @@ def tune(
         size = f"{count} trial{'' if count == 1 else 's'} a method, {rungs.visits[rung]} visits"
         console.print(f"rung {rung + 1} of {len(rungs.visits)}: {size}; {len(todo)} runs to do", markup=False)
         with Display(todo, console, workers.at_once(todo)) as display:
-            return workers.run(todo, display.progress, display.outcome, _warn(console)) if todo else []
+            return workers.run(todo, display.progress, display.outcome, warner(console)) if todo else []
 
     ended = searched.run(make)
     if ended is None:
@@ -402,7 +340,6 @@ def report(
     The arguments and errors are those of `fedbench.reporting.report`.
     """
     from fedbench.reporting import report as make
-    from fedbench.runs.arguments import check, checked
 
     check(reference=reference, figures=figures, partitions=partitions, tuned=tuned)
     return make(
@@ -440,8 +377,6 @@ def reproduce(
     the others; after Ctrl-C the report is of what is done, and says `stopped`. Raises BadInput where no run is possible
     at all.
     """
-    from fedbench.runs.arguments import check
-
     console = console or new_console()
     name = str(name) if isinstance(name, Path) else name
     check(experiment=name, preset=preset, jobs=jobs, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)
@@ -453,6 +388,7 @@ def reproduce(
     from fedbench.reporting.claims import answers
     from fedbench.reporting.compose import experiment_report
     from fedbench.reporting.paper import parts
+    from fedbench.runs.execution import execute, workers_for
     from fedbench.runs.plan import efforts, plan, plugin_mistakes
     from fedbench.runs.pool import split_done
 
@@ -475,7 +411,7 @@ def reproduce(
     if run and everything:
         console.print(made.experiment.title, markup=False)
         done, todo = split_done(everything)
-        outcomes = _execute(done, todo, _workers(todo, jobs, jobs_per_gpu, scheduler), console)
+        outcomes = execute(done, todo, workers_for(todo, jobs, jobs_per_gpu, scheduler), console)
         made.failed.update({o.job.spec.identity: o.message for o in outcomes if o.ending == "failed"})
         stopped = any(outcome.ending == "stopped" for outcome in outcomes)
     extra = parts(made, data_root=root, download=run)

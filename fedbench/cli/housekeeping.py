@@ -144,6 +144,7 @@ def _command(stored: Result) -> str:
 def _of_files(stored: Result) -> Iterator[tuple[str, str]]:
     """The kinds and names of the plug-ins of a result that are not found by name."""
     from fedbench import plugins
+    from fedbench.plugins.finding import WORDS
     from fedbench.runs.verify import plugins_of
 
     for kind, names in plugins_of(stored.spec).items():
@@ -151,7 +152,7 @@ def _of_files(stored: Result) -> Iterator[tuple[str, str]]:
             try:
                 plugins.find(kind, name)
             except BadInput:
-                yield kind.replace("dataset", "data set"), name
+                yield WORDS[kind], name
 
 
 @commands.command()

@@ -33,7 +33,7 @@ MOST_VISITS = 10**8
 SEEDS_TRIED = 100  # of each setting, before anything runs
 
 # the fields that may be given wrongly; what else there is, is a path, or made here
-GIVEN = (
+CHECKED = (
     *("methods", "dataset", "seeds", "preset", "clients", "partition", "visits", "evaluate_every", "novel_clients"),
     *("adapt_visits", "network", "settings", "device", "checkpoint_every", "keep_models", "keep_state"),
 )
@@ -67,7 +67,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         """Raises BadInput for an argument of another type, or out of its range."""
-        for name in GIVEN:
+        for name in CHECKED:
             object.__setattr__(self, name, checked(name, getattr(self, name)))
 
     def jobs(self) -> list[Job]:

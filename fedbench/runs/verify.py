@@ -12,6 +12,7 @@ from typing import Any
 from fedbench import plugins, storage
 from fedbench.dataset import data_root
 from fedbench.errors import BadInput, canonical
+from fedbench.plugins.finding import WORDS
 from fedbench.runs.job import Job, work
 from fedbench.storage import Result, Spec
 from fedbench.storage.schema import LATER
@@ -99,9 +100,9 @@ def verify(
         ("partition", partition),
         *(("network", text) for text in networks),
     ):
-        names, kind = called[kind], kind.replace("dataset", "data set")
+        names = called[kind]
         if text is not None and canonical(text if not text.endswith(".py") else Path(text).stem) not in names:
-            raise BadInput(f"{path} is a run of the {kind} {', '.join(names)}, and {text} is another one")
+            raise BadInput(f"{path} is a run of the {WORDS[kind]} {', '.join(names)}, and {text} is another one")
     plugin = _found("method", method or spec.method)
     data = _found("dataset", dataset or spec.dataset)
     if partition is None and _file_of(data.cls.partition.partition(":")[0]) == dealt:

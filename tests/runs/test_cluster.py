@@ -27,13 +27,14 @@ from small_runs import all_numbers, finish, start
 from typer.testing import CliRunner
 
 import fedbench
-from fedbench import api, plugins, storage
+from fedbench import plugins, storage
 from fedbench.cli import app
 from fedbench.errors import BadInput
 from fedbench.runs import cluster, on_worker, plugin_files, pool, scheduler
 from fedbench.runs.comparison import Comparison
 from fedbench.runs.console import new_console
 from fedbench.runs.estimate import show_plan
+from fedbench.runs.execution import workers_for
 from fedbench.runs.job import Job, Outcome
 from fedbench.runs.prepare import make_partition
 from fedbench.runs.status import announced
@@ -292,7 +293,7 @@ def test_a_number_of_runs_at_a_time_is_one(name: str, value: int, tmp_path: Path
     """Also where the workers are a scheduler's: with less than one at a time nothing would ever begin."""
     options: dict[str, Any] = {"jobs": None, "jobs_per_gpu": 1, name: value}
     with pytest.raises(BadInput, match=f"{name}={value} cannot be: give the number of runs at a time"):
-        api._workers(planned(tmp_path), options["jobs"], options["jobs_per_gpu"], "tcp://127.0.0.1:9")
+        workers_for(planned(tmp_path), options["jobs"], options["jobs_per_gpu"], "tcp://127.0.0.1:9")
 
 
 def test_a_dry_run_for_gpus_that_are_elsewhere_measures_nothing(

@@ -12,9 +12,9 @@ import pytest
 from small_runs import a_job, numbers
 
 from fedbench import storage
-from fedbench.api import _workers
 from fedbench.runs import pool
 from fedbench.runs.devices import Devices, physical
+from fedbench.runs.execution import workers_for
 from fedbench.runs.job import Note, Outcome
 
 
@@ -96,10 +96,10 @@ def test_as_many_runs_at_a_time_as_there_are_places_for(tmp_path: Path, monkeypa
     monkeypatch.setattr("fedbench.runs.workers.cpu_count", lambda: 16)
     jobs = [a_job(tmp_path, seeds=[seed]) for seed in range(1, 21)]
     gpu = [replace(job, device="cuda") for job in jobs]
-    usual = _workers(jobs[:3], None, 1, None)
+    usual = workers_for(jobs[:3], None, 1, None)
     assert [usual.at_once(jobs), usual.at_once(jobs[:3]), usual.at_once([])] == [16, 3, 1]
-    assert [usual.at_once(gpu), _workers(gpu, None, 3, None).at_once(gpu)] == [2, 6]
-    assert [_workers(jobs, 5, 3, None).at_once(jobs), _workers(gpu, 5, 3, None).at_once(gpu)] == [5, 5]
+    assert [usual.at_once(gpu), workers_for(gpu, None, 3, None).at_once(gpu)] == [2, 6]
+    assert [workers_for(jobs, 5, 3, None).at_once(jobs), workers_for(gpu, 5, 3, None).at_once(gpu)] == [5, 5]
 
 
 @pytest.mark.slow
