@@ -14,6 +14,7 @@ from rich.table import Table
 from fedbench import storage
 from fedbench.cli.console import Results, err, out, path
 from fedbench.errors import BadInput, unknown_name
+from fedbench.storage.command import command
 
 if TYPE_CHECKING:
     from fedbench.storage import Result
@@ -129,16 +130,8 @@ def _command(stored: Result) -> str:
         usual: dict[str, Any] = dict(plugins.configure(plugins.find_method(spec.method), {}))
     except BadInput:  # of a file, which the result does not tell
         usual = {}
-    words = [f"fedbench run --methods {spec.method} --dataset {spec.dataset} --clients {spec.clients}"]
-    words += [f"--partition {spec.partition} --network {spec.network} --seeds {spec.seed}"]
-    words += [f"--visits {spec.visits} --evaluate-every {spec.evaluate_every} --device {spec.device}"]
-    if spec.novel_clients:
-        words.append(f"--novel-clients {spec.novel_clients} --adapt-visits {spec.adapt_visits}")
-    if stored.models:
-        words.append("--keep-models")
     changed = {name: value for name, value in spec.params.items() if name not in usual or usual[name] != value}
-    words += [f"--set {spec.method}.{name}={_value(value)}" for name, value in changed.items()]
-    return " ".join(words)
+    return command(spec, [spec.seed], changed, keep_models=stored.models is not None)
 
 
 def _of_files(stored: Result) -> Iterator[tuple[str, str]]:

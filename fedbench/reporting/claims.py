@@ -7,9 +7,11 @@ there is no interval, and nothing is decided; nor where accuracies differ alike 
 of their spread. A claim about several cells of which some have no numbers is tested with the others: one comparison
 that fails refutes it, and no number of them proves it.
 
+A claim of m comparisons holds where all of them pass, which asks for no correction, and does not where one of them
+fails. That one was looked for among m, and chance has m occasions: its interval is that of 1 - 0.05 / m (Bonferroni).
+
 * `A > B`: holds where the interval of A - B lies above the margin, does not where it lies below it.
-* `A > each of B, C`: holds where that is so for each (no correction is needed where all must pass), does not where it
-  fails for one.
+* `A > each of B, C`: holds where that is so for each, does not where it fails for one.
 * `equal within M: A, B, ...`: holds where the intervals of all differences lie within -M .. M (two one-sided tests),
   does not where one lies outside.
 * `falls with: AXIS`: each seed has the slope of a straight line through its numbers along the axis; holds where the
@@ -26,7 +28,7 @@ import numpy as np
 
 from fedbench.experiments.parts import CERTAINTY
 from fedbench.experiments.rules import ACCURACY, EXACT, CellName, Resolved, Rule, resolve
-from fedbench.reporting.statistics import student
+from fedbench.reporting.statistics import LEVEL, student
 
 if TYPE_CHECKING:
     from fedbench.experiments.parts import Claim
@@ -50,13 +52,15 @@ class Interval:
     low: float | None
     high: float | None
     seeds: int
+    level: float = LEVEL  # the share of intervals that miss what they estimate
 
     def __str__(self) -> str:
         """The estimate in words, in the unit of the numbers."""
         if self.low is None or self.high is None:
             seeds = "one seed" if self.seeds == 1 else f"the same for {self.seeds} seeds"
             return f"{_number(self.mean)} ({seeds})"
-        return f"{_number(self.mean)} [{_number(self.low)}, {_number(self.high)}] over {self.seeds} seeds"
+        sure = f" at {100 * (1 - self.level):.3g} %" if self.level != LEVEL else ""
+        return f"{_number(self.mean)} [{_number(self.low)}, {_number(self.high)}]{sure} over {self.seeds} seeds"
 
 
 def _number(value: float) -> str:
@@ -74,15 +78,15 @@ class Answer:
     source: str
 
 
-def interval(values: Sequence[float], exact: bool = False) -> Interval:
-    """The mean of one number a seed and its interval by Student's t.
+def interval(values: Sequence[float], exact: bool = False, level: float = LEVEL) -> Interval:
+    """The mean of one number a seed and its interval at 1 - `level` by Student's t.
 
     There is none for one seed, nor for equal numbers, unless these are `exact`.
     """
     numbers = np.asarray(values, dtype=float)
     n, mean = len(numbers), float(np.mean(numbers))
-    if found := student(numbers):
-        return Interval(mean, found[0], found[1], n)
+    if found := student(numbers, level):
+        return Interval(mean, found[0], found[1], n, level)
     low, high = (float(numbers.min()), float(numbers.max())) if exact and n > 1 else (None, None)
     return Interval(mean, low, high, n)
 
@@ -104,7 +108,8 @@ def _answer(claim: Claim, plan: Plan, part: Part) -> Answer:
     )
     if not there.cells:
         return Answer(claim.text, "not tested", _missing(plan, missing, part), source)
-    verdict, evidence = decide(rule, there.pairs, there.series, part.values, part.places)
+    asked = len(cells.pairs) + len(cells.series)
+    verdict, evidence = decide(rule, there.pairs, there.series, part.values, part.places, asked)
     effort = sorted({plan.visits(cell.column) for cell in there.cells if cell.column})
     evidence += f", after {_list(effort)} visits." if effort else "."
     if missing and verdict != "does not hold":
@@ -136,12 +141,15 @@ def decide(
     series: Sequence[Sequence[CellName]],
     values: Mapping[CellName, Mapping[int, float]],
     places: Mapping[tuple[str, str], Mapping[int, float]],
+    asked: int,
 ) -> tuple[Verdict, str]:
     """The verdict on a rule of which every cell has numbers, and the part that decides it with its interval.
 
-    `values` are numbers by cell and seed, `places` where a column stands on an axis, by (axis, column) and seed.
+    `values` are numbers by cell and seed, `places` where a column stands on an axis, by (axis, column) and seed. Of the
+    comparisons of a claim, `asked` in all, those without numbers are not among `pairs` and `series`.
     """
     found: list[tuple[Verdict, float, str]] = []  # of each part: its verdict, how far it is from failing, in words
+    refuting = LEVEL / asked
     for a, b in pairs:
         if rule.kind == "less":
             a, b = b, a
@@ -150,48 +158,49 @@ def decide(
         if not seeds:
             found.append(("not tested", 0.0, f"{name}: no seed in common"))
             continue
-        over = interval([values[a][seed] - values[b][seed] for seed in seeds], {a.quantity, b.quantity} <= EXACT)
-        if rule.kind == "equal":
-            found.append((_within(over, rule.margin), rule.margin - abs(over.mean), f"{name}: {over}"))
-        else:
-            found.append((_above(over, rule.margin), over.mean - rule.margin, f"{name}: {over}"))
+        differences = [values[a][seed] - values[b][seed] for seed in seeds]
+        exact = {a.quantity, b.quantity} <= EXACT
+        # "within 1" has the 1 in it, "above 1" has not
+        within = np.nextafter(rule.margin, np.inf)
+        low, high = (-within, within) if rule.kind == "equal" else (rule.margin, np.inf)
+        verdict, over = _judged(differences, low, high, refuting, exact)
+        found.append((verdict, min(over.mean - low, high - over.mean), f"{name}: {over}"))
     for line in series:
         name = " ".join(filter(None, [line[0].quantity, line[0].method and f"of {line[0].method}"]))
         slopes = _slopes(rule.axis, line, values, places)
         if not slopes:
             found.append(("not tested", 0.0, f"{name}: no seed has two places on the axis {rule.axis}"))
             continue
-        over = interval(slopes)
-        up = over if rule.kind == "rises" else _negative(over)
-        found.append((_above(up, 0.0), up.mean, f"slope of {name} along {rule.axis}: {over}"))
+        low, high = (0.0, np.inf) if rule.kind == "rises" else (-np.inf, 0.0)
+        verdict, over = _judged(slopes, low, high, refuting)
+        found.append((verdict, min(over.mean - low, high - over.mean), f"slope of {name} along {rule.axis}: {over}"))
     worst = min(found, key=lambda part: (ORDER.index(part[0]), part[1]))
     many = f" (the closest of {len(found)} comparisons)" if len(found) > 1 else ""
     return worst[0], worst[2] + many
+
+
+def _judged(
+    numbers: Sequence[float], low: float, high: float, refuting: float, exact: bool = False
+) -> tuple[Verdict, Interval]:
+    """Whether the mean of one number a seed lies between `low` and `high`, with the interval that was asked.
+
+    Inside is what the interval at 1 - LEVEL says, outside what the one at 1 - `refuting` says.
+    """
+    over = interval(numbers, exact)
+    if low < over.mean < high:
+        if over.low is None or over.high is None or not (low < over.low and over.high < high):
+            return "undecided", over
+        return "holds", over
+    against = interval(numbers, exact, refuting)
+    if against.low is None or against.high is None or not (against.high < low or high < against.low):
+        return "undecided", against
+    return "does not hold", against
 
 
 def _common(a: CellName, b: CellName) -> str:
     """What two cells share, in words."""
     shared = [x for x, y in zip(a, b, strict=True) if x == y and x not in ("", "accuracy")]
     return f", {' '.join(shared)}" if shared else ""
-
-
-def _above(over: Interval, bound: float) -> Verdict:
-    if over.low is None or over.high is None:
-        return "undecided"
-    return "holds" if over.low > bound else "does not hold" if over.high < bound else "undecided"
-
-
-def _within(over: Interval, margin: float) -> Verdict:
-    if over.low is None or over.high is None:
-        return "undecided"
-    if -margin <= over.low and over.high <= margin:
-        return "holds"
-    return "does not hold" if over.low > margin or over.high < -margin else "undecided"
-
-
-def _negative(over: Interval) -> Interval:
-    low, high = over.low, over.high
-    return Interval(-over.mean, None if high is None else -high, None if low is None else -low, over.seeds)
 
 
 def _slopes(

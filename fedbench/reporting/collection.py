@@ -13,7 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.reporting.run import Run, run_of
-from fedbench.storage import Failure, Spec
+from fedbench.storage import Failure, Result, Spec
 
 MANY = 400  # files from which the work is spread over processes
 TOGETHER = 50  # files that a process is given at a time
@@ -36,14 +36,20 @@ def _attempts(paths: Sequence[Path], at: Sequence[int], also: Mapping[str, Seque
         for visits in also.get(result.spec.family, ()):
             if visits < result.spec.visits:
                 with contextlib.suppress(BadInput):  # then it is a run that is not there
-                    runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+                    runs.append(_beginning(result, visits, path))
         for visits in at:
             try:
-                runs.append(replace(run_of(result.at(visits), path), whole_seconds=result.last.seconds))
+                runs.append(_beginning(result, visits, path))
             except BadInput as error:
                 shorter = result.spec.model_copy(update={"visits": visits})
                 uncut.append(Failure(spec=shorter, details=str(error), title=result.title))
     return runs, left_out, uncut
+
+
+def _beginning(result: Result, visits: int, path: Path) -> Run:
+    """What the `result` at `path` was after so many visits. Raises BadInput where that cannot be told."""
+    cut = run_of(result.at(visits), path)
+    return replace(cut, whole_seconds=result.last.seconds, whole_visits=result.spec.visits)
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ def collect(
     """Everything under `root`; with `at`, each result as it would be after so many visits.
 
     `also` adds to whole results their beginnings, for families of specs, where they can be had. Where a run of just so
-    many visits is stored beside a longer one, it is the one that is used, unless the longer one alone `is_current`.
-    Raises BadInput where there is no folder.
+    many visits is stored beside longer ones, it is the one that is used, else the shortest, unless only another one
+    `is_current`. Raises BadInput where there is no folder.
     """
     if not root.exists():
         raise BadInput(f"there is no results folder {root}: make one with `fedbench run`, or name another")
@@ -82,10 +88,10 @@ def collect(
     places: dict[str, tuple[bool, int]] = {}  # the less, the better
     for found in _read_all(files, at, also or {}):
         for run in found[0]:
-            known, place = runs.get(run.spec.identity), (not is_current(run), _is_cut(run))
+            known, place = runs.get(run.spec.identity), (not is_current(run), run.whole_visits)
             if known is None or place < places[run.spec.identity]:
                 runs[run.spec.identity], places[run.spec.identity] = run, place
-            elif _is_cut(known) == _is_cut(run) == 0:
+            elif not _is_cut(known) and not _is_cut(run):
                 left_out.append(f"{run.path} is a second copy of {known.path}")
         left_out += found[1]
         uncut += found[2]
@@ -96,7 +102,7 @@ def collect(
         except BadInput as error:
             left_out.append(str(error))
         else:
-            if not _is_answered(failure.spec, root):
+            if not storage.has_result_since(path, root, failure.spec) and not _is_answered(failure.spec, root):
                 failures.append(failure)
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
     lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
@@ -113,8 +119,8 @@ def _is_answered(spec: Spec, root: Path) -> bool:
     return False
 
 
-def _is_cut(run: Run) -> int:
-    return int("cut_from" in run.provenance)
+def _is_cut(run: Run) -> bool:
+    return "cut_from" in run.provenance
 
 
 def processes(files: int) -> int:
@@ -147,7 +153,7 @@ def _with_neighbours(runs: Iterable[Run]) -> tuple[Run, ...]:
     latest: tuple[str, float, str] | None = None  # machine, end and identity of the span that reaches farthest
     for machine, start, end, identity in spans:
         # ends are whole seconds: only an overlap of more than one is one
-        if latest and latest[0] == machine and start < latest[1] - 1:
+        if latest and latest[0] == machine and min(end, latest[1]) - start > 1:
             beside |= {identity, latest[2]}
         if latest is None or latest[0] != machine or end > latest[1]:
             latest = (machine, end, identity)

@@ -89,8 +89,9 @@ def report(
     if figures and (picture := _ranks(made, metric)):
         pictures.append(picture)
     notes = _without_reference(made, reference)
-    if len(made) > figures:
-        notes.append(f"figures are drawn for the {figures} settings with most runs, of {len(made)}")
+    if len(made) > figures > 0:
+        of = "the setting" if figures == 1 else f"the {figures} settings"
+        notes.append(f"figures are drawn for {of} with most runs, of {len(made)}")
     if partitions:
         from fedbench.reporting.figures.partitions import pictures as partition_pictures
 
@@ -107,7 +108,7 @@ def report(
 
 def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
     """The rows of `setting` with what a settings file says of their hyperparameters, where their runs have them."""
-    from fedbench.runs.settings_file import read_settings
+    from fedbench.runs.settings_file import elsewhere, read_settings
 
     known = read_settings(file)
 
@@ -115,9 +116,10 @@ def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
         tuned = known.get(row.name)
         if tuned is None or not row.cell.runs:
             return row
-        params = row.cell.runs[0].spec.params
-        same = all(str(params.get(name)) == value for name, value in tuned.settings.items())
-        return replace(row, note=tuned.words if same else f"not those of {file.name}")
+        spec = row.cell.runs[0].spec
+        same = all(str(spec.params.get(name)) == value for name, value in tuned.settings.items())
+        there = elsewhere(file, spec) if same else ""
+        return replace(row, note=f"{tuned.words}{there and f' ({there})'}" if same else f"not those of {file.name}")
 
     return replace(setting, rows=[noted(row) for row in setting.rows])
 
@@ -247,7 +249,7 @@ def experiment_report(
     gaps += [str(gap) for gap in dict.fromkeys(plan.gaps.values()) if gap.kind is Missing.NOT_POSSIBLE]
     caption = f"{experiment.caption} Source: {experiment.paper}."
     report = write(
-        f"{experiment.title}: {headline(made)}" if filled else experiment.title,
+        f"{experiment.title}: {headline(filled)}" if filled else experiment.title,
         caption,
         out / experiment.name,
         made,

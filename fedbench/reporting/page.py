@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,12 @@ from markupsafe import Markup
 from fedbench import __version__
 from fedbench.reporting.collection import Collection
 from fedbench.reporting.figures.canvas import Picture
-from fedbench.reporting.run import Run
+from fedbench.reporting.run import Run, title_in_code
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import EXPLANATION
 from fedbench.reporting.summary import NOTHING
 from fedbench.reporting.tables import Entry, Table, amount, as_csv, body, latex, legend, markdown, quoted
-from fedbench.storage.spec import Spec
+from fedbench.storage.command import command
 
 if TYPE_CHECKING:
     from fedbench.reporting.writing import Claim
@@ -204,20 +203,10 @@ def groups(settings: Sequence[SettingResults], runs: Sequence[Run]) -> list[Grou
 def _group(anchor: str, title: str, label: str, runs: Sequence[Run]) -> Group:
     spec = runs[0].spec
     text = json.dumps(spec.model_dump(mode="json", exclude={"seed"}))
-    return Group(anchor, title, label, runs, command(spec, [run.spec.seed for run in runs]), text)
-
-
-def command(spec: Spec, seeds: Sequence[int]) -> str:
-    """The command that makes the runs of `spec` under these seeds."""
-    words = ["fedbench", "run", "--methods", spec.method, "--dataset", spec.dataset, "--clients", str(spec.clients)]
-    words += ["--partition", spec.partition, "--network", spec.network]
-    words += ["--visits", str(spec.visits), "--evaluate-every", str(spec.evaluate_every)]
-    if spec.novel_clients:
-        words += ["--novel-clients", str(spec.novel_clients), "--adapt-visits", str(spec.adapt_visits)]
-    words += ["--seeds", ",".join(map(str, seeds)), "--device", spec.device]
-    for name, value in spec.params.items():
-        words += ["--set", f"{spec.method}.{name}={'none' if value is None else value}"]
-    return shlex.join(words)
+    made_by = command(spec, [run.spec.seed for run in runs])
+    if title_in_code(spec.method) is None:
+        made_by += f"\n# {spec.method} is not built in: where it is a file, give that in place of the name"
+    return Group(anchor, title, label, runs, made_by, text)
 
 
 def _link(out: Path, run: Run) -> str:

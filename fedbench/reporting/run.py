@@ -88,6 +88,7 @@ class Run:
     # and, where recorded, test_accuracy and test_client_mean: of the round that validation had chosen by then
     history: Mapping[str, Floats]
     whole_seconds: float = 0.0  # of the run that is stored, of which this may be the beginning
+    whole_visits: int = 0  # likewise
     beside: bool = False  # other runs of the same machine overlapped with it in time
 
     def version(self, package: str) -> str:
@@ -179,6 +180,7 @@ def run_of(result: Result, path: Path) -> Run:
         megabytes_per_visit=measures.bytes_per_visit(last) / measures.MEGABYTE,
         seconds=last.seconds,
         whole_seconds=last.seconds,
+        whole_visits=result.spec.visits,
         gradients=last.gradients,
         gradients_per_visit=measures.gradients_per_visit(last),
         gradients_to_personalize=measures.gradients_per_personalization(best, measures.trained_clients(result)),

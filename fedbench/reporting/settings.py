@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fedbench.experiments.parts import Published
 from fedbench.reporting.cells import Cell, Setting, make_cell, variant_names, variant_title, variants
-from fedbench.reporting.run import Run
+from fedbench.reporting.run import Run, title_in_code
 from fedbench.storage import Failure
 from fedbench.storage.gap import Gap, Missing
 
@@ -29,10 +29,12 @@ def told_apart(settings: Sequence[Sequence[MethodRow]]) -> list[list[MethodRow]]
     names: dict[str, set[str]] = {}
     for row in (row for rows in settings for row in rows):
         names.setdefault(row.title, set()).add(row.name)
-    return [
+    made = [
         [replace(row, title=f"{row.title} [{row.name}]") if len(names[row.title]) > 1 else row for row in rows]
         for rows in settings
     ]
+    # a title may look like what another one has become
+    return told_apart(made) if any(len(each) > 1 for each in names.values()) else made
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class SettingResults:
             found.append(f"the cells have {self.seeds[0]} to {self.seeds[-1]} seeds")
         made_with = {f"versions of {name}": {run.version(name) for run in self.runs} for name in PACKAGES}
         made_with["kinds of device"] = {run.spec.device for run in self.runs}
+        made_with["samples"] = {run.samples for run in self.runs if run.samples}
+        made_with["code of the data set"] = {run.dataset_code for run in self.runs if run.dataset_code}
         for what, values in made_with.items():
             if len(values) > 1:
                 found.append(f"runs were made with different {what}: {', '.join(sorted(values))}")
@@ -164,7 +168,7 @@ def by_setting(
             note = (tuned or {}).get(method, "")
             if (setting, method) not in split:
                 cell = Cell((), expected, failed[method])
-                rows.append(MethodRow(method, titles.get(method) or method, cell, note))
+                rows.append(MethodRow(method, titles.get(method) or title_in_code(method) or method, cell, note))
                 continue
             for group in split[setting, method]:
                 title = variant_title(group, differing[method])

@@ -80,6 +80,8 @@ def paired(method: Cell, reference: Cell, unseen: bool = False, metric: Metric =
             continue
         if ours[seed].partition != theirs[seed].partition or len(mine.client) != len(other.client):
             return Gap(Missing.NO_TEST, f"with seed {seed} the clients hold other rows, so that nothing can be paired")
+        if len({run.samples for run in (ours[seed], theirs[seed]) if run.samples}) > 1:
+            return Gap(Missing.NO_TEST, f"with seed {seed} the two were made of other samples of the data set")
         # equal differences must be equal numbers: the signed-rank test ranks them
         clients.append(np.round(mine.client - other.client, 9))
         seeds.append(round(mine.pooled - other.pooled, 9) if metric == "pooled" else float(clients[-1].mean()))

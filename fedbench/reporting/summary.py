@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fedbench.reporting.cells import short_partition
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import Difference, Metric, compare
-from fedbench.reporting.tables import body, ranking
+from fedbench.reporting.tables import body, ranking, whole
 from fedbench.reporting.tables.model import Column
 
 NOTHING = "There are no results that can be averaged."
@@ -35,38 +35,71 @@ def answer(setting: SettingResults, metric: Metric) -> str:
 
     Where the seeds show no lead, it says so; with one seed it describes and decides nothing.
     """
-    filled = [(title, row[0]) for title, row in ranking(setting, metric).rows if row[0].value is not None]
+    filled = {title: row[0] for title, row in ranking(setting, metric).rows if row[0].value is not None}
     if not filled:
         return NOTHING
-    (best, first), *others = filled
+    most = whole(filled)
+    best, *others = sorted(filled, key=lambda title: (title not in most, -(filled[title].value or 0.0)))
+    first = filled[best]
     reached = f"{body(replace(first, n=0, expected=0, marks=''), Column(''))} % ({metric})"
     visits = sorted({run.spec.visits for run in setting.runs})
     effort = f"{visits[0]:,} visits a run" if len(visits) == 1 else "runs of several lengths"
     if not others:
-        return f"Only {best} has results: {reached}; {_seeds(len(setting.filled[0].cell.runs))}, {effort}."
-    second = others[0][0]
+        return f"Only {best} has results: {reached}; {_seeds(first.n)}, {effort}."
     found = compare(setting.cells, best, metric=metric)
-    lead = found.get(second)
-    if not isinstance(lead, Difference):
-        why = "which cannot be paired with it"
-        return f"{best} is highest with {reached}; next is {second}, {why}. {effort[0].upper()}{effort[1:]}."
-    if ahead := [name for name, value in found.items() if isinstance(value, Difference) and value.mean > 0]:
-        more = f"{_list(ahead)} {'has' if len(ahead) == 1 else 'have'} more over the seeds in common"
+    told = {name: value for name, value in found.items() if isinstance(value, Difference)}
+    ahead = [name for name, value in told.items() if value.mean > 0]
+    notes = []
+    if fewer := [name for name in ahead if name not in most]:
+        notes.append(f"{_list(fewer)} {_has(fewer)} more over the seeds in common, which are fewer.")
+    if apart := [name for name in others if name not in told]:
+        notes.append(f"{_list(apart)} cannot be compared with it.")
+    text = _lead(best, others, reached, effort, told, [name for name in ahead if name in most], first.n)
+    return " ".join([text, *notes])
+
+
+def _lead(
+    best: str,
+    others: Sequence[str],
+    reached: str,
+    effort: str,
+    told: Mapping[str, Difference],
+    ahead: Sequence[str],
+    seeds: int,
+) -> str:
+    """What is said of `best`, which has `reached` so much over so many `seeds`, and of the next of `others`.
+
+    `told` are the differences to it, as far as there are any; `ahead` are those that have more, over as many seeds.
+    """
+    second = next((name for name in others if name in told), None)
+    if second is None:
+        return f"{best} is highest with {reached}; {effort}."
+    if ahead:
+        more = f"{_list(ahead)} {_has(ahead)} more over the seeds in common"
         return f"{best} is highest over its own seeds with {reached}, but {more}; {effort}."
+    lead = told[second]
     points = f"{round(-lead.mean, 2) + 0.0:.2f} points"  # zero has no sign
-    over = f"{_seeds(lead.seeds)}, {effort}"
+    over = f"{_seeds(lead.seeds)}{' in common' if lead.seeds < seeds else ''}, {effort}"
+    where = f"{points} above {second}" if lead.mean else f"level with {second}"
     if lead.seeds == 1:
-        return f"1 seed: descriptive only. {best} is highest with {reached}, {points} above {second}; {effort}."
+        return f"1 seed: descriptive only. {best} is highest with {reached}, {where}; {effort}."
     if lead.low is not None and lead.high is not None:
-        points += f" [{-lead.high:.2f}, {-lead.low:.2f}]"
-    points = points.replace("-", "\u2212")
-    close = [name for name, value in found.items() if isinstance(value, Difference) and not value.shown]
+        where = f"{points} [{-lead.high:.2f}, {-lead.low:.2f}] above {second}".replace("-", "\u2212")
+    elif lead.mean:
+        where += ", the same for all seeds, so that nothing is known of their spread"
+    close = [name for name, value in told.items() if not value.shown and value.mean <= 0]
     if lead.shown:
         less = f" No difference to {_list(close)} could be shown, though lower on the average." if close else ""
-        return f"{best} {'is highest' if close else 'is best'}: {reached}, {points} above {second}; {over}.{less}"
+        beaten = [name for name, value in told.items() if value.shown and value.mean < 0]
+        is_ = "is best" if len(beaten) == len(others) else "is highest"
+        return f"{best} {is_}: {reached}, {where}; {over}.{less}"
     rest = [name for name in close if name != second]
     nor = f", nor to {_list(rest)}" if rest else ""
-    return f"No difference could be shown: {best} is highest with {reached}, {points} above {second}{nor}; {over}."
+    return f"No difference could be shown: {best} is highest with {reached}, {where}{nor}; {over}."
+
+
+def _has(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from fedbench.errors import BadInput
 
 _Count = Annotated[int, Field(ge=1)]
 _Least0 = Annotated[int, Field(ge=0)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Percent = Annotated[float, Field(gt=0, le=100)]
 _List = list[Any] | tuple[Any, ...]
 _COUNT, _LEAST_0, _SWITCH = "a number of at least 1", "a number of at least 0", "True or False"
 
@@ -42,7 +42,7 @@ ARGUMENTS: dict[str, tuple[Any, str]] = {
     "trials": (_Count, _COUNT),
     "search": (dict[str, str | _List] | None, "a dict such as {'fedavg.local.lr': [0.1, 0.01]}"),
     "at": (list[_Count], "a list of visits such as [250, 500]"),
-    "targets": (list[_Positive], "a list of accuracies in percent such as [70, 80]"),
+    "targets": (list[_Percent], "a list of accuracies in percent, at most 100, such as [70, 80]"),
     "reference": (str | None, "the name of a method"),
     "figures": (_Least0, _LEAST_0),
     "partitions": (bool, _SWITCH),

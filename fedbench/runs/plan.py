@@ -157,14 +157,23 @@ def efforts(experiment: Experiment) -> dict[str, str]:
 
 
 def _set_by(experiment: Experiment, method: str) -> list[str]:
-    """The hyperparameters of a method that the experiment sets, in some column or in all."""
+    """The hyperparameters of a method that the experiment sets, each with the columns, unless it is set in all."""
     from fedbench import plugins
 
     plugin = plugins.find_method(method)
-    keys = [*experiment.settings, *(key for column in experiment.columns for key in column.settings)]
-    named = {(canonical(owner), name) for owner, _, name in (key.partition(".") for key in keys)}
-    known = [each.name for each in plugins.hyperparameters(plugin.cls)]
-    return [name for name in known if {(plugin.name, name), ("all", name)} & named]
+    mine = (plugin.name, "all")
+
+    def sets(settings: Mapping[str, object], name: str) -> bool:
+        return any(canonical(owner) in mine and of == name for owner, _, of in (key.partition(".") for key in settings))
+
+    found = []
+    for name in (each.name for each in plugins.hyperparameters(plugin.cls)):
+        columns = [column.name for column in experiment.columns if sets(column.settings, name)]
+        if sets(experiment.settings, name) or (columns and len(columns) == len(experiment.columns)):
+            found.append(name)
+        elif columns:
+            found.append(f"{name} (in {' and '.join(columns)})")
+    return found
 
 
 def beside(experiment: Experiment, text: str) -> str:

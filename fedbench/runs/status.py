@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage import WORK, Facts, Index, files, read_bytes, read_failure, result_path, write_bytes
+from fedbench.storage import WORK, Facts, Index, files, has_result_since, read_bytes, read_failure, write_bytes
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -238,8 +238,8 @@ def _failed(root: Path) -> Iterator[Failed]:
     for path in sorted((root / WORK).glob("*.error")):
         with contextlib.suppress(BadInput, OSError):
             failure = read_failure(path)
-            spec, result = failure.spec, result_path(root, failure.spec)
-            if result.is_file() and result.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            spec = failure.spec
+            if has_result_since(path, root, spec):
                 continue
             name = f"{spec.method}, {spec.dataset}, seed {spec.seed}"
             yield Failed(spec.identity, name, failure.message, spec.family, spec.visits)

@@ -17,7 +17,8 @@ from fedbench.runs.job import Job, work
 from fedbench.storage import Result, Spec
 from fedbench.storage.schema import LATER
 
-PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
+# of a result, in the order in which numbers arise; and what the digest does not cover, but reports cut by
+PARTS = ("partition", "history", "earlier", "best", "unseen", "depends_on_length")
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,12 @@ def read_failure(path: Path) -> Failure:
         raise BadInput(f"{path} is not the record of a failed run") from None
 
 
+def has_result_since(failure: Path, root: Path, spec: Spec) -> bool:
+    """Whether the run of `spec`, whose failure is recorded in a file, has a result under `root` that is no older."""
+    result = result_path(root, spec)
+    return result.is_file() and result.stat().st_mtime_ns >= failure.stat().st_mtime_ns
+
+
 def files(root: Path) -> Iterator[Path]:
     """All result files under `root`, sorted: a results folder, that of one data set or method in it, or one file."""
     if root.is_file():
@@ -155,12 +161,17 @@ def find_result(text: str, root: Path) -> Path:
     Raises BadInput where there is none, or more than one.
     """
     path = Path(text).expanduser()
-    if path.suffix == ".json" or path.exists():
+    if path.suffix == ".json" or path.is_file():
         return path
+    if path.is_dir():
+        raise BadInput(f"{text} is a folder, and one result is wanted: give a file in it, or an identity")
     if not re.fullmatch(r"[0-9a-f]{4,16}", text):
         raise BadInput(f"{text!r} is neither a result file nor an identity: give a path, or 4 to 16 of its hex digits")
     found = [path for path in files(root) if path.stem.startswith(text)]
     if len(found) != 1:
         several = f"{len(found)} results begin with {text}: give more digits" if found else f"none is called {text}"
-        raise BadInput(f"{several} (in {root}; choose another folder with --results)")
+        trials = root / TRIALS
+        tuned = not found and trials.is_dir() and any(path.stem.startswith(text) for path in files(trials))
+        another = f"it is a trial of `fedbench tune`: --results {trials}" if tuned else "choose another with --results"
+        raise BadInput(f"{several} (in the folder {root}; {another})")
     return found[0]

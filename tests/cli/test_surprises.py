@@ -112,6 +112,25 @@ def test_the_command_of_a_run_says_which_plugins_are_files(run: Run, tmp_path: P
     assert "--keep-models" in command[1]
 
 
+def test_an_identity_that_is_a_trial_says_where_it_is(run: Run, tmp_path: Path) -> None:
+    tune = ["tune", "--methods", "fedavg", "--clients", "4", "--trials", "2", "--visits", "10", "--evaluate-every", "5"]
+    assert run(*tune, "--search", "fedavg.local.lr=0.1,0.2")[0] == 0
+    path = next(iter(storage.files(tmp_path / "results" / storage.TRIALS)))
+    status, _, err = run("show", path.stem)
+    assert status == 2
+    assert f"it is a trial of `fedbench tune`: --results results/{storage.TRIALS}" in err
+    assert run("show", path.stem, "--results", f"results/{storage.TRIALS}")[0] == 0
+    assert "is a folder, and one result is wanted" in run("show", "results")[2]
+
+
+def test_an_accuracy_above_100_percent_is_no_target(run: Run) -> None:
+    assert run("run", *ONE)[0] == 0
+    status, _, err = run("report", "--targets", "80,200")
+    assert status == 2
+    assert "targets" in err
+    assert "at most 100" in err
+
+
 def test_a_home_folder_that_there_is_not_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDBENCH_DATA", "~nobody-of-this-name/data")
     status, _, err = run("run", "--dataset", "cifar10", "--dry-run")

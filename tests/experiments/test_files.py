@@ -18,7 +18,7 @@ from fedbench.experiments.keys import documentation
 from fedbench.experiments.schema import line_of, load
 from fedbench.experiments.template import new_experiment
 from fedbench.reporting import tables as forms
-from fedbench.runs.plan import plan, plugin_mistakes, status
+from fedbench.runs.plan import efforts, plan, plugin_mistakes, status
 from fedbench.storage.gap import Missing
 
 # ---------------------------------------------------------------- the files of the package
@@ -239,6 +239,13 @@ def test_a_column_has_settings_of_its_own(mine: Path, tmp_path: Path) -> None:
     assert rates["digits-10", "fedavg"] == {(0.2, 7)}
     assert rates["digits-5", "fedavg"] == {(0.01, 50)}
     assert rates["digits-10", "local"] == {(0.005, 50)}
+
+
+def test_tables_say_in_which_columns_the_experiment_sets_a_hyperparameter(mine: Path) -> None:
+    mine.write_text(MINE.replace("clients = 5\n", "clients = 5\nsettings = { all.local.steps = 3 }\n"))
+    words = efforts(load(str(mine)))
+    assert words["fedavg"] == "defaults; set by the experiment: local.lr, local.steps (in digits-5)"
+    assert words["local"] == "defaults; set by the experiment: local.steps (in digits-5)"
 
 
 def test_a_method_file_must_lie_beside_the_experiment(mine: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from fedbench.reporting.tables import (
     Entry,
     best_of,
     grids,
+    prose,
     ranking,
 )
 from fedbench.runs.plan import plan
@@ -387,3 +389,58 @@ def test_a_run_of_the_right_length_is_used_beside_a_longer_one(tmp_path: Path, m
     assert sorted(run.spec.method for run in made.runs) == ["fedavg", "lg-fedavg"]
     assert not any("cannot be cut" in note for note in made.notes)
     assert made.status == 0
+
+
+def test_the_shortest_of_longer_runs_is_cut(tmp_path: Path, make: Maker) -> None:
+    """Whatever their names are: a cell has its seeds from runs of one length, as long as there are some."""
+    for seed in (42, 27, 13):
+        put(tmp_path / "r", make("fedavg", seed, visits=2000), make("fedavg", seed, visits=3000, code="beef"))
+    found = collect(tmp_path / "r", at=[1000])
+    assert [run.whole_visits for run in found.runs] == [2000] * 3
+    made = report(tmp_path / "r", tmp_path / "out", at=[1000], figures=0)
+    assert made.status == 0
+
+
+def test_a_failure_that_has_a_result_since_is_none(tmp_path: Path, make: Maker) -> None:
+    """As one has that came from another machine."""
+    root = tmp_path / "r"
+    path = storage.write(root, make("fedavg"))
+    storage.write_failure(root, make("fedavg").spec, "Traceback: boom")
+    (error,) = (root / storage.WORK).glob("*.error")
+    stamp = error.stat().st_mtime
+    os.utime(path, (stamp + 1, stamp + 1))
+    assert report(root, tmp_path / "out", figures=0).status == 0
+    os.utime(path, (stamp - 1, stamp - 1))
+    assert report(root, tmp_path / "out", figures=0).status == 1
+
+
+def test_runs_one_after_the_other_are_not_beside_each_other(tmp_path: Path, make: Maker) -> None:
+    """Ends are whole seconds: of 562.61 .. 563 and 562.52 .. 564 the first may have ended before the second began."""
+    first, second, third = make("fedavg", visits=50), make("local", visits=50), make("fedper", visits=500)
+    for result, end in ((first, "00:00:03"), (second, "00:00:04"), (third, "00:00:14")):
+        facts = {**result.provenance, "finished": f"2026-01-01T{end}+00:00"}
+        put(tmp_path / "r", result.model_copy(update={"provenance": facts}))
+    # they took 1.1, 1.1 and 10.1 seconds
+    assert [run.spec.method for run in collect(tmp_path / "r").runs if run.beside] == []
+    late = {**third.provenance, "finished": "2026-01-01T00:00:08+00:00"}
+    put(tmp_path / "r", third.model_copy(update={"provenance": late}))
+    assert sorted(run.spec.method for run in collect(tmp_path / "r").runs if run.beside) == [
+        "fedavg",
+        "fedper",
+        "local",
+    ]
+
+
+def test_a_method_that_failed_has_the_title_of_its_code(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg"))
+    storage.write_failure(tmp_path / "r", make("local").spec, "Traceback: boom")
+    made = report(tmp_path / "r", tmp_path / "out", figures=0)
+    assert [title for title, _ in made.tables[0].rows] == ["FedAvg", "Local"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("A & B", "A & B"), ("A&lt;B", "A&amp;lt;B"), ("A&#60;B", "A&amp;#60;B"), ("A<B", "A&lt;B"), ("a_b", "a_b")],
+)
+def test_a_title_is_never_taken_for_markup(text: str, shown: str) -> None:
+    assert prose(text) == shown

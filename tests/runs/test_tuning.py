@@ -335,6 +335,17 @@ def test_the_defaults_are_never_dropped_unless_they_fail(
     assert search.survivors() == left
 
 
+def test_settings_are_ranked_over_the_seeds_that_all_of_them_had(tmp_path: Path) -> None:
+    """The second seed is a hard one: who was spared it is not better for that."""
+    search = tuning(tmp_path).searches()[0]
+    search.default, search.scores = None, {0: [0.9, 0.3], 1: [0.8, 0.4], 2: [0.7]}
+    assert search.ranked() == [0, 1, 2]
+    assert search.survivors() == [0, 1]
+    assert search.score(0) == 0.9
+    search.scores = {0: [0.9, 0.3], 1: [0.8, 0.6]}
+    assert search.ranked() == [1, 0]
+
+
 def test_failed_trials_are_counted_once_and_not_trained_again(tmp_path: Path) -> None:
     search = {"local.local.lr": "1e30,0.01"}
     (tuned,) = found(tuning(tmp_path, trials=4, visits="10..40", methods=("local",), search=search))

@@ -64,6 +64,7 @@ def test_verify_compares_every_part(tmp_path: Path) -> None:
         "earlier.0.test.loss.0": lambda result: result["earlier"][0]["test"]["loss"].__setitem__(0, 0.25),
         "best.test.loss.1": lambda result: result["best"]["test"]["loss"].__setitem__(1, 0.25),
         "unseen.best.test.loss.0": lambda result: result["unseen"]["best"]["test"]["loss"].__setitem__(0, 0.25),
+        "depends_on_length": lambda result: result.update(depends_on_length=True),
     }
     assert {place: verify(edited(path, change)).place for place, change in edits.items()} == {p: p for p in edits}
 

@@ -10,6 +10,7 @@ from fedbench.reporting.tables.contents import (
     ranking,
     sends_alike,
     targets,
+    whole,
 )
 from fedbench.reporting.tables.forms import as_csv, markdown, prose, terminal
 from fedbench.reporting.tables.model import Column, Entry, Table, amount, body, legend, number, quoted
@@ -40,4 +41,5 @@ __all__ = [
     "targets",
     "terminal",
     "tex",
+    "whole",
 ]

@@ -70,10 +70,17 @@ def metric_value(metric: Metric, side: Side = "seen") -> Value:
     return value
 
 
+def whole(entries: Mapping[str, Entry]) -> dict[str, float]:
+    """The values of the entries that have most seeds: one seed more or less moves a mean more than most methods do."""
+    most = max((entry.n for entry in entries.values() if entry.value is not None), default=0)
+    return {title: entry.value for title, entry in entries.items() if entry.value is not None and entry.n == most}
+
+
 def best_of(entries: Mapping[str, Entry]) -> str | None:
-    """The title of the entry with the greatest value (the first of equals), if there are two to choose from."""
-    known = {title: entry.value for title, entry in entries.items() if entry.value is not None}
-    return max(known, key=lambda title: known[title]) if len(known) > 1 else None
+    """The title with the greatest value (the first of equals) of those that have most seeds, if there is a choice."""
+    known = whole(entries)
+    choice = [title for title, entry in entries.items() if entry.value is not None]
+    return max(known, key=lambda title: known[title]) if len(choice) > 1 else None
 
 
 def _marked(
@@ -82,16 +89,17 @@ def _marked(
     """The entries with the greatest and the second value marked, and with the marks that belong to accuracies."""
     best = best_of(entries)
     close: set[str] = set()
-    values = sorted({entry.value for entry in entries.values() if entry.value is not None}, reverse=True)
+    known = whole(entries)
+    values = sorted(set(known.values()), reverse=True)
     if best is not None and metric is not None:
         close = inseparable(setting.cells, best, side == "unseen", metric)
     made = {}
     for title, entry in entries.items():
-        top = best is not None and entry.value == values[0]
+        top = best is not None and title in known and entry.value == values[0]
         marks = INSEPARABLE if title in close and not top else ""
         if metric is not None and any(run.uncommitted for run in setting.cells[title].runs):
             marks += UNCOMMITTED
-        second = best is not None and len(values) > 1 and entry.value == values[1]
+        second = best is not None and len(values) > 1 and title in known and entry.value == values[1]
         made[title] = replace(entry, best=top, second=second, marks=marks)
     return made
 
@@ -327,8 +335,8 @@ def fairness(setting: SettingResults, wanted: str | None = None, metric: Metric 
             if row.title == reference:
                 entries[row.title] = Entry(0.0, link=setting.anchor(row))
             elif isinstance(pairs, Pairs):
-                share = 100 * losing_share(pairs.all_clients)
-                entries[row.title] = Entry(share, link=setting.anchor(row))
+                share, seeds = 100 * losing_share(pairs.all_clients), len(pairs.seeds)
+                entries[row.title] = Entry(share, n=seeds, expected=row.cell.expected, link=setting.anchor(row))
             else:
                 entries[row.title] = Entry(gap=row.cell.gap or pairs)
         columns.append((Column(f"clients below {reference}, %", 0, False), entries))

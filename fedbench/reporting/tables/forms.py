@@ -33,7 +33,9 @@ def safe(text: str) -> str:
 
 def prose(text: str) -> str:
     """`text` outside of tables for Markdown, where brackets and underscores are mostly what they look like."""
-    return re.sub(r"([*`]|\](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("<", "&lt;"))
+    # an ampersand is one, unless what follows makes it an entity
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+    return re.sub(r"([*`]|\](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def markdown(table: Table) -> str:

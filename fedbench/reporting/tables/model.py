@@ -12,7 +12,8 @@ from fedbench.storage.gap import Gap
 INSEPARABLE, UNCOMMITTED, UNLIKE = "†", "‡", "*"
 MARKS = {
     INSEPARABLE: "over these seeds no difference to the best was shown (the interval of the paired difference, in the "
-    "metric of the column, holds 0), which does not say that the two are equal",
+    "metric of the column, holds 0), which does not say that the two are equal; only client means and pooled "
+    "accuracies are tested",
     UNCOMMITTED: "made from sources with uncommitted changes",
     UNLIKE: "not comparable: times of different machines or commits, or taken beside other runs",
 }
@@ -180,7 +181,8 @@ def marks_of(table: Table) -> Mapping[str, str]:
 
 def key(table: Table) -> str:
     """What emphasis and marks in a table mean; empty where it has none."""
-    parts = ["Bold: the highest of the column."] if any(entry.best for entry in table.entries) else []
+    of = " of those over most seeds" if table.uneven else ""
+    parts = [f"Bold: the highest of the column{of}."] if any(entry.best for entry in table.entries) else []
     parts += [f"{mark} {meaning}." for mark, meaning in marks_of(table).items()]
     parts += [PUBLISHED + "."] if table.has_published else []
     return " ".join(parts)
