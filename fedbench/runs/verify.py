@@ -17,8 +17,8 @@ from fedbench.runs.job import Job, work
 from fedbench.storage import Result, Spec
 from fedbench.storage.schema import LATER
 
-# of a result, in the order in which numbers arise; and what the digest does not cover, but reports cut by
-PARTS = ("partition", "history", "earlier", "best", "unseen", "depends_on_length")
+PARTS = ("partition", "history", "earlier", "best", "unseen")  # of a result, in the order in which numbers arise
+UNSIGNED = "depends_on_length"  # what the digest does not cover, and reports cut by; files of format 1 do not tell it
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def verify(
         if outcome.ending != "done":
             raise BadInput(f"{path} cannot be made again: {outcome.message}")
         found = storage.read(storage.result_path(again.results, spec))
-    was, is_ = ({part: result.model_dump(mode="json")[part] for part in PARTS} for result in (stored, found))
+    parts = [*PARTS, UNSIGNED] if stored.format > 1 else PARTS
+    was, is_ = ({part: result.model_dump(mode="json")[part] for part in parts} for result in (stored, found))
     difference = first_difference(was, is_)
     if difference is None:
         return Verdict(True, notes=_notes(stored, found))
