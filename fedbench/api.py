@@ -277,7 +277,7 @@ def tune(
     console = console or new_console()
     check(trials=trials, search=search, scheduler=scheduler)
     if evaluate_every is None:  # which stands for a preset's choice elsewhere
-        raise BadInput("evaluate_every=None cannot be: give a number of at least 1")
+        raise BadInput("evaluate_every=None cannot be: give a whole number of at least 1")
     comparison = Comparison(
         methods=methods,
         dataset=dataset,

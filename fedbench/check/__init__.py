@@ -14,8 +14,9 @@ A method that departs from the contract knowingly says so, `deviations: ClassVar
 The check of that sentence must then fail: a declaration that has become untrue is an error as well.
 
 What the kit cannot know: whether the algorithm is that of its paper (a plain mean instead of a weighted one, a wrong
-sign that still learns), whether uploads give private data away, whether training diverges later or on other data, and
-what a plug-in does that wants to deceive.
+sign that still learns), whether uploads give private data away, whether training diverges later or on other data,
+whether a client function asks the clock, the environment or a generator of its own, and what a plug-in does that wants
+to deceive.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def _effort(subject: Subject) -> str:
 
 
 def _compared(subject: Subject, settings: dict[str, Any]) -> str:
-    meter = Meter()
+    meter, counted = Meter(), 0.0
     engine = subject.engine(meter=meter, sizes=SIZES, **settings)
     method, ids = engine.method, list(engine.clients.ids)
     _none("server_init", cost(meter, engine.start))
@@ -62,14 +62,19 @@ def _compared(subject: Subject, settings: dict[str, Any]) -> str:
             states, _ = engine.states(progress.server, progress.clients, cohort)
         for place, i in enumerate(ids):
             batches = engine.batches("train", method.train_draw, progress.round, i)
-            _trained(method, cost(meter, method.client_train, row(message, place), states[place], batches))
+            trained = cost(meter, method.client_train, row(message, place), states[place], batches)
+            counted = max(counted, trained.gradients)
+            _trained(method, trained)
             batches = engine.batches("personalize", method.personalize_draw, progress.round, i)
             _personalized(method, cost(meter, method.client_personalize, row(message, place), states[place], batches))
         _none("predict", cost(meter, logits, method, engine, models(engine, progress)[0]))
         with torch.no_grad():
             groups = engine.visit(progress, ids, progress.round)
         _none("server_receive", cost(meter, engine.receive, progress, groups))
-    return f"{method.gradients_per_visit} gradients a visit, {method.gradients_to_personalize} to personalize"
+    seen = f"{method.gradients_per_visit} gradients a visit, {method.gradients_to_personalize} to personalize"
+    if counted < method.gradients_per_visit - CLOSE:  # `_trained` has let pass what is not the task's network
+        seen += f", as declared; {counted:g} a visit were counted, for a network of the method's own is not"
+    return seen
 
 
 def _none(function: str, found: Cost) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from fedbench.check.process import changed, process_state
+from fedbench.check.process import changed, opened, process_state
 from fedbench.check.processes import HASHES, start
 from fedbench.check.sentence import Broken
 from fedbench.check.subject import Subject, numbers, one_round, run
@@ -70,7 +70,7 @@ class Elsewhere:
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, part: str) -> dict[str, Any]:
-        """What the process `part` found: `left`, `results` and `numbers`. Raises Broken where it failed."""
+        """What the process `part` found: `left`, `opened`, `results` and `numbers`. Raises Broken where it failed."""
         if part not in self.answers:
             self.answers[part] = self._wait(part)
         answer = self.answers[part]
@@ -128,7 +128,8 @@ def _answer(path: Path) -> None:
     """What a fresh process does."""
     request = torch.load(path, weights_only=True)
     before = process_state()
-    cls = find(request)
+    with opened(Path(request["file"]).parent) as found:
+        cls = find(request)
     left = changed(before, process_state())
     torch.set_num_threads(1)
     subject = Subject(Plugin(request["name"], cls, request["name"], ""))
@@ -143,7 +144,7 @@ def _answer(path: Path) -> None:
             progress, refusal = checkpoint.load(path.with_name("checkpoint"), {}, torch.device("cpu"))
             if progress is None:
                 raise RuntimeError(f"the checkpoint cannot be loaded: {refusal}")
-        answer = {"left": left, "results": results, "numbers": numbers(run(engine, progress))}
+        answer = {"left": left, "opened": found, "results": results, "numbers": numbers(run(engine, progress))}
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}", "function": function}
     torch.save(answer, path.with_suffix(".answer"))

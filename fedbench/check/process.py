@@ -16,7 +16,8 @@ import torch
 
 from fedbench.runs.torch_settings import torch_settings
 
-_listeners: list[list[str]] = []  # who wants to know what is opened
+# who wants to know what is opened, and whether only by what lies in this folder
+_listeners: list[tuple[list[str], str | None]] = []
 _installed = False
 
 
@@ -59,8 +60,10 @@ def generators_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[list[str]]:
+def opened(folder: Path | None = None) -> Iterator[list[str]]:
     """While inside, what is opened: files, connections, other programs. Imports do not count.
+
+    With a `folder`, only what a file in it opens, as a module may that is being imported.
 
     Python tells of what it opens itself, and of the libraries that ask it to. torch writes archives by itself, and is
     watched where it does; another library may open a file unseen.
@@ -70,7 +73,7 @@ def opened() -> Iterator[list[str]]:
         sys.addaudithook(_hear)
         _installed = True
     found: list[str] = []
-    _listeners.append(found)
+    _listeners.append((found, None if folder is None else str(folder.resolve())))
     writer = torch._C.PyTorchFileWriter
 
     def watched_writer(target: Any, *arguments: Any, **options: Any) -> Any:
@@ -83,7 +86,7 @@ def opened() -> Iterator[list[str]]:
         yield found
     finally:
         torch._C.PyTorchFileWriter = writer  # type: ignore[misc]
-        _listeners.remove(found)
+        _listeners.pop()
 
 
 # events of Python's audit, and what they say; the first argument is named
@@ -101,19 +104,24 @@ FORKS = ("os.fork", "os.forkpty")
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     if not _listeners:
         return
-    if event == "open" and not isinstance(arguments[0], int) and not _importing(sys._getframe(1)):
-        _listeners[-1].append(f"opens {os.fsdecode(arguments[0])}")
+    found, folder = _listeners[-1]
+    if event == "open" and not isinstance(arguments[0], int) and _counts(sys._getframe(1), folder):
+        found.append(f"opens {os.fsdecode(arguments[0])}")
     elif event == "socket.connect":
-        _listeners[-1].append(f"connects to {arguments[1]}")
+        found.append(f"connects to {arguments[1]}")
     elif event in FORKS:
-        _listeners[-1].append("starts another process")
-    elif event in HEARD and not _importing(sys._getframe(1)):
-        _listeners[-1].append(f"{HEARD[event]} {arguments[0]}")
+        found.append("starts another process")
+    elif event in HEARD and _counts(sys._getframe(1), folder):
+        found.append(f"{HEARD[event]} {arguments[0]}")
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _counts(frame: FrameType | None, folder: str | None) -> bool:
+    """Whether an event is none of an import, and, with a `folder`, comes from a file in it."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        name = frame.f_code.co_filename
+        if name.startswith("<frozen importlib"):
+            return False
+        if folder is not None and os.path.dirname(os.path.realpath(name)) == folder:  # noqa: PTH120
             return True
         frame = frame.f_back
-    return False
+    return folder is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fedbench.check.comparing import gap, leaves
 from fedbench.check.fresh import PARTS, Elsewhere, elsewhere
 from fedbench.check.sentence import EXACT, MESSAGES, PURE, SAME, Broken, check, require
 from fedbench.check.subject import Subject, disturb, models, numbers, one_round, run, told_apart, visit
-from fedbench.check.watched import Apart
+from fedbench.check.watched import Apart, Call
 from fedbench.runs import checkpoint
 from fedbench.training import Progress
 from fedbench.tree import row
@@ -55,6 +56,9 @@ def _same(subject: Subject) -> str:
     require(found.size == 0, f"two fresh instances: {found}")
     found = gap(first, numbers(run(engine)))
     require(found.size == 0, f"the same instance when used again: {found}")
+    for call in subject.watched().later:
+        found = gap(call.result, call.again(subject.engine().method))
+        require(found.size == 0, f"a fresh instance in a later round: {found}", call.name)
     return f"{len(leaves(first))} values, three times the same"
 
 
@@ -146,15 +150,22 @@ def _resume(subject: Subject) -> str:
 def _shorter(subject: Subject) -> str:
     if subject.plugin.cls.depends_on_length:
         return "declared: the beginning depends on the length of the run"
-    straight = run(subject.engine(visits=6))
-    for visits in (12, 60):
+    short = math.lcm(6, subject.engine().cohort_size)  # ends with an evaluation, and with a whole round
+    straight = run(subject.engine(visits=short))
+    for visits in (2 * short, 10 * short):
         engine = subject.engine(visits=visits)
         progress = engine.start()
-        while progress.visits < 6:
+        while progress.visits < short:
             one_round(engine, progress)
-        found = gap(numbers(straight), numbers(progress))
-        require(found.size == 0, f"after 6 visits of 6 and of {visits}: {found}; use no `cohort.rounds`, or declare it")
-    return "6 visits of 6, of 12 and of 60"
+        found, seen = gap(numbers(straight), numbers(progress)), f"after {short} visits of {short} and of {visits}"
+        require(found.size == 0, f"{seen}: {found}; use no `cohort.rounds`, or declare it")
+    method, watched = subject.engine().method, subject.watched()
+    for call in [*{call.name: call for call in watched.calls}.values(), *watched.later]:  # a last phase, if any
+        for round_ in call.rounds:
+            ends = [Call(call.name, call.at(round_, n) or (), None).again(method) for n in (round_ + 1, 1000 + round_)]
+            found, last = gap(*ends), f"the last round and round {round_ + 1} of {1000 + round_}"
+            require(found.size == 0, f"{last}: {found}; use no `cohort.rounds`, or declare it", call.name)
+    return f"{short} visits of {short}, of {2 * short} and of {10 * short}; a last round that is none"
 
 
 @check("runs that take turns do not disturb each other", "the numbers of two seeds alone and interleaved", DETERMINED)
@@ -203,6 +214,8 @@ def _calls(subject: Subject) -> str:
     for part in PARTS:
         answer = there.answer(part)
         require(not answer["left"], f"importing it changes {', '.join(answer['left'])}")
+        opens = ", ".join(dict.fromkeys(answer["opened"]))
+        require(not opens, f"importing it {opens}, which belongs to no code hash: write into the file what it needs")
         for call, result in zip(there.asked[part], answer["results"], strict=True):
             found = gap(call.result, result)
             require(found.size == 0, f"{call.name} by itself: {found}", call.name)

@@ -5,6 +5,7 @@ Letters: N clients that train, C clients of a cohort, M samples, K steps, B batc
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from fedbench import plugins
 from fedbench.check.comparing import Gap, clone, gap
 from fedbench.check.meter import Meter
 from fedbench.check.watched import Watched
+from fedbench.errors import BadInput
 from fedbench.method import Method
 from fedbench.models import Network, lenet, mlp
 from fedbench.plugins import Plugin
@@ -69,7 +71,19 @@ class Subject:
         """The hyperparameters: the defaults, with short draws, and `settings` (only those that the method has)."""
         known = [h.name for h in plugins.hyperparameters(self.plugin.cls)]
         cut = {name: SHORT[last] for name in known if short and (last := name.rsplit(".", 1)[-1]) in SHORT}
-        return plugins.configure(self.plugin, {**cut, **settings})
+        wanted = {name: value for name, value in {**cut, **settings}.items() if self._allows(name, value)}
+        return plugins.configure(self.plugin, wanted)
+
+    def _allows(self, name: str, value: object) -> bool:
+        """Whether a hyperparameter may be `value`; a method may need larger cohorts, or a number of steps."""
+
+        def tried() -> bool:
+            with contextlib.suppress(BadInput):
+                plugins.configure(self.plugin, {name: value})
+                return True
+            return False
+
+        return bool(self.once(f"{name}={value}", tried))
 
     def federation(
         self, sizes: Sequence[int], first: int, held_out: int, own: Sequence[int] | None = None, several: bool = False
@@ -184,6 +198,7 @@ class Subject:
             watched: Any = engine.method
             before = clone(watched.task.images)
             progress = run(engine)
+            watched.look_ahead()
             unseen = self.engine(unseen=True, wrap=lambda make: Watched(make()))
             other: Any = unseen.method
             adapt(progress.best_server, unseen, engine.rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from fedbench.method import Cohort, Method
 
 SERVER = ("server_init", "server_send", "server_receive", "server_welcome", "server_admit")
 CLIENT = ("client_init", "client_train", "client_personalize", "predict")
+LATER = (10, 100, 1000)  # rounds that no check reaches, and where a method may do what it did not before
 
 
 def packed(value: Any) -> Any:
@@ -49,17 +51,34 @@ class Call:
         with torch.no_grad():
             return getattr(method, self.name)(*(unpacked(value) for value in self.arguments))
 
+    @property
+    def rounds(self) -> list[int]:
+        """The round that the call is of; empty where it is given no cohort."""
+        return [a["a cohort"][2] for a in self.arguments if isinstance(a, dict) and a.keys() == {"a cohort"}]
+
+    def at(self, round_: int, rounds: int) -> tuple[Any, ...] | None:
+        """The arguments of the same call in another round, of a run of so many; None where it is given no cohort."""
+        moved = [
+            {"a cohort": [*a["a cohort"][:2], round_, rounds, *a["a cohort"][4:]]}
+            if isinstance(a, dict) and a.keys() == {"a cohort"}
+            else a
+            for a in self.arguments
+        ]
+        return tuple(moved) if any(new is not old for new, old in zip(moved, self.arguments, strict=True)) else None
+
 
 class Watched:
     """A method whose contract functions are watched.
 
-    `calls` is the record; `modified` says which inputs and earlier results were changed, `left` what of the process was
-    not left as it was, `opened` what was opened: each with the function that did it.
+    `calls` is the record, and `later` that of calls in rounds far behind; `modified` says which inputs and earlier
+    results were changed, `left` what of the process was not left as it was, `opened` what was opened: each with the
+    function that did it.
     """
 
     def __init__(self, method: Method) -> None:
         self.method = method
         self.calls: list[Call] = []
+        self.later: list[Call] = []
         self.modified: list[tuple[str, str]] = []  # what, and the function
         self.left: list[tuple[str, str]] = []
         self.opened: list[tuple[str, str]] = []
@@ -85,6 +104,20 @@ class Watched:
             return result
 
         return watched
+
+    def look_ahead(self) -> None:
+        """Make the last call of each server function again as of rounds LATER; what fails there is not recorded.
+
+        A state of the beginning need not be one that these rounds can have.
+        """
+        made = len(self.calls)
+        last = {call.name: call for call in self.calls}.values()
+        for call in last:
+            for round_ in LATER:
+                if moved := call.at(round_, round_ + 1):
+                    with torch.no_grad(), contextlib.suppress(Exception):
+                        getattr(self, call.name)(*map(unpacked, moved))
+        self.calls, self.later = self.calls[:made], self.calls[made:]
 
     def finish(self) -> None:
         """Look at everything that was ever returned once more."""

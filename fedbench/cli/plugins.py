@@ -94,6 +94,13 @@ def check(
             out.print(sentence, markup=False)
     if failed:
         err.print(f"{failed} checks failed")
+        if any(kind == "method" for kind, _, _ in found):
+            err.print(
+                "(methods are tried with 3 local steps, batches of 8 and cohorts of 2, where they allow it; a sentence "
+                "that a method breaks knowingly stands with the reason in its class attribute `deviations`)",
+                style="dim",
+                soft_wrap=True,
+            )
         raise typer.Exit(1)
 
 

@@ -226,8 +226,10 @@ def assignments(option: str, texts: list[str], example: str) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or "." not in key:
             raise BadInput(f"{option} {text}: write METHOD.FIELD=VALUE, e.g. {example}")
+        if ".py." in key:
+            raise BadInput(f"{option} {text}: say the method's name in place of its file, e.g. {example}")
         method, _, field = key.strip().partition(".")
-        key = f"{canonical(method)}.{field}" if not method.endswith(".py") else key.strip()
+        key = f"{canonical(method)}.{field}"
         if key in found:
             raise BadInput(f"{option} {text}: {key} is set twice")
         found[key] = value.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -118,6 +119,7 @@ def tune(
             hint = f"--search {each.method}.{name}=... with {way} values"
             text = f"warning: {each.method}.{name}={value} is the {end} value tried: search further, {hint}"
             err.print(text, markup=False, soft_wrap=True)
-    out.print(f"settings: {to}, for `fedbench run --settings {to}`", markup=False, soft_wrap=True)
+    command = shlex.join(["fedbench", "run", "--settings", str(to)])
+    out.print(f"settings: {to}, for `{command}`", markup=False, soft_wrap=True)
     if lost is not None:
         raise lost

@@ -7,6 +7,7 @@ of them is pickled.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -14,10 +15,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
@@ -293,6 +295,27 @@ def checked(found: Any, kind: str, text: str) -> None:
             raise BadInput(
                 f"{text}: {found.__name__} lacks @pydantic.dataclasses.dataclass(frozen=True): write it above the class"
             )
+        if wrong := _unheard(found, base):
+            raise BadInput(f"{text}: {wrong}")
+
+
+def _unheard(found: type[Any], base: type[Any]) -> str:
+    """What a class says that nobody would hear: a value that is no field's, a function that is never called."""
+    fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
+    called = [name for name in vars(base) if not name.startswith("_")]
+    for cls in (each for each in found.__mro__ if issubclass(each, base) and each is not base):
+        for name, value in vars(cls).items():
+            where = f"{cls.__name__}.{name}{line_of(cls, name)}"
+            if name in fields and name not in vars(cls).get("__annotations__", {}):
+                return (
+                    f"{where} has no annotation, so that the default stays: write `{name}: {type(value).__name__} = `"
+                )
+            if inspect.isfunction(value) and isinstance(inspect.getattr_static(base, name, None), property):
+                return f"{where} must be a property: write @property above it"
+            new = isinstance(value, (property, FunctionType)) and not name.startswith("_") and not hasattr(base, name)
+            if near := get_close_matches(name, called, n=1, cutoff=0.9) if new else []:
+                return f"{where} is never called: is {near[0]} meant? if not, begin its name with _"
+    return ""
 
 
 def _text(value: object) -> bool:

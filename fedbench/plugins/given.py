@@ -33,13 +33,13 @@ from fedbench.plugins.fingerprint import code_hash, meaning_of
 _number = count(1)
 
 
-def text_of(kind: str, given: str | type[Any]) -> str:
+def text_of(kind: str, given: str | Path | type[Any]) -> str:
     """The text by which `find` finds a plug-in that was given as a class; a text stays as it is.
 
     Raises BadInput for a class that is no plug-in of `kind`, whose name is taken, or whose source is not known.
     """
-    if isinstance(given, str):
-        return given
+    if isinstance(given, str | Path):
+        return str(given)
     if not isinstance(given, type):
         raise BadInput(f"{given!r} is no {kind}: give a name, a file or a class")
     return _name_or_file(kind, given) or _kept(kind, given)

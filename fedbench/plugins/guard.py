@@ -71,7 +71,7 @@ def shown(path: str | Path) -> str:
 
 
 def line_of(cls: type, name: str) -> str:
-    """Where a class gives `name` its annotation or value, ` (mine.py, line 12)`; empty where that is unknown."""
+    """Where a class gives `name` its annotation, value or body, ` (mine.py, line 12)`; empty where that is unknown."""
     with contextlib.suppress(Exception):
         file = inspect.getsourcefile(sys.modules[cls.__module__])
         assert file is not None
@@ -79,7 +79,8 @@ def line_of(cls: type, name: str) -> str:
             if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
                 for item in node.body:
                     targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-                    if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                    function = isinstance(item, ast.FunctionDef) and item.name == name
+                    if function or any(isinstance(target, ast.Name) and target.id == name for target in targets):
                         return f" ({shown(file)}, line {item.lineno})"
     return ""
 

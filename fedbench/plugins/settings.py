@@ -126,8 +126,14 @@ def configure(plugin: Plugin, settings: Mapping[str, object]) -> dict[str, Scala
     """
     known = {h.name: h.default for h in hyperparameters(plugin.cls)}
     for name in settings:
+        if not name:
+            raise BadInput(
+                f"{plugin.name} is no hyperparameter: name one of its, e.g. {plugin.name}.{next(iter(known))}"
+            )
         if name not in known:
             raise unknown_name(f"hyperparameter of {plugin.name}", name, known)
+        if isinstance(settings[name], bool) and type(known[name]) in (int, float):  # which a number would take for 1
+            raise BadInput(f"{plugin.name}.{name}={settings[name]} is no number: give one, such as {known[name]}")
     cleaned = {
         key: None if isinstance(value, str) and value.lower() == "none" else value for key, value in settings.items()
     }

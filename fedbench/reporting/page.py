@@ -210,7 +210,8 @@ def _group(anchor: str, title: str, label: str, runs: Sequence[Run]) -> Group:
 
 
 def _link(out: Path, run: Run) -> str:
-    return quote(Path(os.path.relpath(run.path.absolute(), out.absolute())).as_posix())
+    # bytes, for the name of a folder need be no text
+    return quote(os.fsencode(Path(os.path.relpath(run.path.absolute(), out.absolute())).as_posix()))
 
 
 def _software(run: Run) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Least0 = Annotated[int, Field(ge=0)]
 _Percent = Annotated[float, Field(gt=0, le=100)]
 _List = list[Any] | tuple[Any, ...]
-_COUNT, _LEAST_0, _SWITCH = "a number of at least 1", "a number of at least 0", "True or False"
+_COUNT, _LEAST_0, _SWITCH = "a whole number of at least 1", "a whole number of at least 0", "True or False"
 
 ARGUMENTS: dict[str, tuple[Any, str]] = {
     "methods": (str | type[Any] | _List, "a name, a file, a class, or a list of these"),

@@ -24,6 +24,7 @@ PLAIN = {
     "≥": ">=",
     "≤": "<=",
     "\N{EN DASH}": "-",
+    "\N{MINUS SIGN}": "-",
     "\N{MULTIPLICATION SIGN}": "x",
 }
 

@@ -166,9 +166,13 @@ def leaves_a_state(job: Job) -> bool:
 
 def passes_through(job: Job, visits: int) -> bool:
     """Whether a run passes through the state in which one of so many `visits` ends."""
-    a_round = job.spec.params.get("clients_per_round")
-    size = min(a_round if isinstance(a_round, int) else 1, job.spec.clients)
-    return passes(visits, size, job.spec.evaluate_every)
+    return passes(visits, _of_a_round(job), job.spec.evaluate_every)
+
+
+def _of_a_round(job: Job) -> int:
+    """How many clients a round of `job` visits."""
+    size = job.spec.params.get("clients_per_round")
+    return min(size if isinstance(size, int) else 1, job.spec.clients)
 
 
 def _is_ours(job: Job, path: Path) -> bool:
@@ -197,7 +201,10 @@ def _why_anew(job: Job) -> str:
     if not kept:
         return "no state was kept (--keep-state keeps them)"
     if not any(passes_through(job, visits) for visits, _ in kept):
-        return f"the state kept at {kept[0][0]} visits lies between two evaluations (every {job.spec.evaluate_every})"
+        return (
+            f"the state kept at {kept[0][0]} visits lies between two evaluations or two rounds (every "
+            f"{job.spec.evaluate_every} and {_of_a_round(job)} visits)"
+        )
     return "the states that were kept are damaged, of other code, samples, versions or processors, or without models"
 
 

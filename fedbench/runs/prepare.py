@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,9 +65,19 @@ def data_fingerprint(where: str, root: Path) -> str:
 
 
 def samples_here(where: str, root: Path) -> str | None:
-    """The fingerprint of the samples in `root`; None where no file of them is there, or one that cannot be read."""
-    place = mapped.place(plugins.find_dataset(where), root)
-    return None if place is None else _fingerprint(where, root, place)
+    """The fingerprint of the samples of a data set as they are now; None where they are not there, or cannot be read.
+
+    None also for samples that come with a package, as those of `digits` do.
+    """
+    plugin = plugins.find_dataset(where)
+    if plugin.cls.cached:
+        place = mapped.place(plugin, root)
+        return None if place is None else _fingerprint(where, root, place)
+    if plugin.cls.__module__.startswith("fedbench."):
+        return None
+    with contextlib.suppress(BadInput):  # a plug-in's own, which may read them from wherever it likes
+        return data_fingerprint(where, root)
+    return None
 
 
 @lru_cache(maxsize=16)
@@ -104,11 +115,12 @@ def _partition(where: str, root: Path, fingerprint: str, partition: str, clients
 
 
 def refresh() -> None:
-    """Read plug-in files again that were edited since they were found, and forget what was made with them."""
+    """Read again what may be another one now: plug-in files that were edited, samples that come from no npz file."""
     if plugins.refresh():
         _loaded.clear()
         _partition.cache_clear()
-        _fingerprint.cache_clear()
+    if not all(from_file for _, _, from_file in list(_loaded.values())):
+        _loaded.clear()
 
 
 def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:

@@ -161,6 +161,29 @@ def test_a_plugin_that_changes_a_setting_when_it_is_imported_is_found(tmp_path: 
     assert result.seen == "importing it changes the switch torch.backends.mkldnn.enabled"
 
 
+@pytest.mark.slow
+def test_a_plugin_that_reads_a_file_when_it_is_imported_is_found(tmp_path: Path) -> None:
+    """What a module beside it reads as well; what is imported is none of it."""
+    (tmp_path / "factor.txt").write_text("0.5")
+    (tmp_path / "factor_of_mine.py").write_text(
+        "from pathlib import Path\nFACTOR = float(Path(__file__).with_name('factor.txt').read_text())\n"
+    )
+    file = tmp_path / "reads.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "import wave\n"
+        "from factor_of_mine import FACTOR\n"
+        "from fedbench.methods.fedavg import FedAvg\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Reads(FedAvg):\n"
+        "    title = 'Reads'\n"
+    )
+    result = run_check(Subject(plugins.find_method(str(file))), "a fresh process answers the same")
+    assert result.status == "fails"
+    belongs = "which belongs to no code hash: write into the file what it needs"
+    assert result.seen == f"importing it opens {tmp_path / 'factor.txt'}, {belongs}"
+
+
 # ---------- fedbench new method
 
 

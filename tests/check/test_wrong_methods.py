@@ -857,6 +857,39 @@ class Decays(FedAvg):
         return tree.lerp(server, super().server_receive(server, cohort, upload), 1 - cohort.round / cohort.rounds)
 
 
+@wrong("a shorter run is the beginning of a longer one", "the last round and round 6 of 1005")
+class LastPhase(FedAvg):
+    """Steps less far in the last quarter of a run, which the runs that are compared do not reach."""
+
+    def server_receive(self, server: Tree, cohort: Cohort, upload: Tree) -> Tree:
+        rate = 0.1 if cohort.round >= 0.75 * cohort.rounds else 1.0
+        return tree.lerp(server, super().server_receive(server, cohort, upload), rate)
+
+
+@wrong("the process is left as it was", "server_receive changes torch's global generator")
+class NoiseAfterAWarmUp(FedAvg):
+    def server_receive(self, server: Tree, cohort: Cohort, upload: Tree) -> Tree:
+        new = super().server_receive(server, cohort, upload)
+        noise = 0.1 * float(torch.rand(())) if cohort.round >= 20 else 0.0
+        return tree.add_scaled(new, new, noise)
+
+
+@wrong("no file is opened", "server_send opens ")
+class ReadsAfterAWarmUp(FedAvg):
+    def server_send(self, server: Tree, cohort: Cohort) -> Tree:
+        if cohort.round >= 50:
+            Path(__file__).read_bytes()
+        return super().server_send(server, cohort)
+
+
+@wrong("same seed same bits", "a fresh instance in a later round")
+class DrawsAfterAWarmUp(FedAvg):
+    def server_receive(self, server: Tree, cohort: Cohort, upload: Tree) -> Tree:
+        new = super().server_receive(server, cohort, upload)
+        noise = np.random.default_rng().normal() if cohort.round >= 20 else 0.0
+        return tree.add_scaled(new, new, noise)
+
+
 @wrong("every batch that is drawn is used", "client_personalize does not depend on batch 1 of its 3")
 class ForgetsTheFirstBatch(FedAvgFT):
     """Tunes on all batches but the first."""

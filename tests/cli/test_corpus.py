@@ -206,6 +206,12 @@ for name, text, pieces in (
     ("mixed", filled(METHOD, FIELD='mixed = "yes"'), ("mixed 'yes'", "mixed = False")),
     ("depends_on_length", filled(METHOD, FIELD="depends_on_length = 1"), ("depends_on_length 1",)),
     ("deviations", filled(METHOD, FIELD="deviations = ['a']"), ("deviations ['a']",)),
+    ("field without annotation", filled(METHOD, FIELD="clients_per_round = 2"),
+     ("clients_per_round (mine.py, line", "has no annotation, so that the default stays")),
+    ("no property", filled(METHOD, FIELD="def steps_per_visit(self): return 3"),
+     ("steps_per_visit (mine.py, line", "write @property above it")),
+    ("misspelt function", filled(METHOD, FIELD="def client_personalise(self, message, state, batches): return message"),
+     ("client_personalise (mine.py, line", "is never called: is client_personalize meant?")),
     ("helper missing", filled(METHOD, TOP="import nowhere_helper"), ("nowhere_helper", "mine.py, line 8")),
 ):  # fmt: skip
     method(name, text, *pieces)

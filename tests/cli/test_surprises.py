@@ -131,6 +131,40 @@ def test_an_accuracy_above_100_percent_is_no_target(run: Run) -> None:
     assert "at most 100" in err
 
 
+BESIDE = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedbench.dataset import Data, Dataset
+
+
+class Beside(Dataset):
+    title = "Beside"
+    source = "a file beside this one"
+    network = "mlp-digits"
+    cached = False
+
+    def load(self, root):
+        seed = int(Path(__file__).with_name("seed.txt").read_text())
+        rng = np.random.default_rng(seed)
+        images = torch.from_numpy(rng.integers(0, 255, (200, 1, 8, 8)).astype(np.uint8))
+        return Data(images=images, labels=torch.arange(200) % 4, classes=4, mean=[0.5], std=[0.5])
+"""
+
+
+def test_other_samples_of_a_data_set_that_reads_by_itself_are_noticed(run: Run, tmp_path: Path) -> None:
+    """Its own file is as before, and so is its code hash."""
+    (tmp_path / "beside.py").write_text(BESIDE)
+    command = "run --methods local --dataset ./beside.py --clients 4 --visits 4 --seeds 1 --device cpu"
+    (tmp_path / "seed.txt").write_text("1")
+    assert run(*command.split())[0] == 0
+    assert "1 of 1 runs are done already" in run(*command.split())[1]
+    (tmp_path / "seed.txt").write_text("2")
+    assert "made again" in "".join(run(*command.split())[1:])
+
+
 def test_a_home_folder_that_there_is_not_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDBENCH_DATA", "~nobody-of-this-name/data")
     status, _, err = run("run", "--dataset", "cifar10", "--dry-run")
