@@ -1,17 +1,15 @@
 """Tables of a report: as data, what stands in them, and their forms on paper and screen."""
 
 from fedbench.reporting.tables.contents import (
-    best_of,
     difference_table,
     effort,
     fairness,
     grids,
-    metric_value,
     ranking,
     sends_alike,
     targets,
-    whole,
 )
+from fedbench.reporting.tables.entries import best_of, metric_value, whole
 from fedbench.reporting.tables.forms import as_csv, markdown, prose, terminal
 from fedbench.reporting.tables.model import Column, Entry, Table, amount, body, legend, number, quoted
 from fedbench.reporting.tables.typeset import latex, latex_document, tex

@@ -1,150 +1,31 @@
-"""Which numbers stand in which table, which is the best, and why something is missing."""
+"""Which numbers stand in which table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
-from fedbench.reporting.cells import Cell
 from fedbench.reporting.run import Run
-from fedbench.reporting.settings import MethodRow, SettingResults, pick_reference
-from fedbench.reporting.statistics import (
-    LEVEL,
-    Difference,
-    Metric,
-    Pairs,
-    compare,
-    inseparable,
-    losing_share,
-    paired,
-    summary,
+from fedbench.reporting.settings import SettingResults, pick_reference
+from fedbench.reporting.statistics import LEVEL, Difference, Metric, Pairs, compare, losing_share, paired
+from fedbench.reporting.tables.entries import (
+    Shown,
+    Side,
+    best_of,
+    column_of,
+    entry_of,
+    metric_value,
+    ranked_rows,
+    table_of,
 )
-from fedbench.reporting.tables.model import INSEPARABLE, UNCOMMITTED, UNLIKE, Column, Entry, Table, spread_words
+from fedbench.reporting.tables.model import UNLIKE, Column, Entry, Table, spread_words
 from fedbench.storage.gap import Gap, Missing
 
-Side = Literal["seen", "unseen"]
-Value = Callable[[Run], float | None]
 GRID_WIDTH = 8  # settings side by side in one table
 ABOUT: dict[Metric, str] = {"client mean": "mean over clients", "pooled": "pooled over all samples"}
 SPREAD_OF_TRAFFIC = 1.25  # methods send alike where the one that sends most sends no more times as much as the least
-
-
-# ---------------------------------------------------------------- entries
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A column of a table of one setting: where its values come from, and what is said of them."""
-
-    column: Column
-    value: Value
-    metric: Metric | None = None  # an accuracy, of which those that cannot be told from the best are marked
-    side: Side = "seen"
-    spread: bool = True  # over seeds; that of a cost is of no interest
-    missing: Missing = Missing.NOT_RECORDED
-
-
-def entry_of(cell: Cell, value: Value, missing: Missing = Missing.NOT_RECORDED, link: str = "") -> Entry:
-    """Mean and spread of a value of each run; where no run has it, the gap is `missing`."""
-    if not cell.runs:
-        return Entry(gap=cell.gap or Gap(Missing.NOT_RUN), expected=cell.expected, link=link)
-    values = [number for run in cell.runs if (number := value(run)) is not None]
-    if not values:
-        return Entry(gap=Gap(missing), link=link)
-    found = summary(values)
-    return Entry(found.mean, found.sd, n=found.n, expected=cell.expected, link=link)
-
-
-def metric_value(metric: Metric, side: Side = "seen") -> Value:
-    """The accuracy of a run in percent; None where it had no unseen clients."""
-
-    def value(run: Run) -> float | None:
-        scores = run.scores(side == "unseen")
-        if scores is None:
-            return None
-        return scores.pooled if metric == "pooled" else scores.client_mean
-
-    return value
-
-
-def whole(entries: Mapping[str, Entry]) -> dict[str, float]:
-    """The values of the entries that have most seeds: one seed more or less moves a mean more than most methods do."""
-    most = max((entry.n for entry in entries.values() if entry.value is not None), default=0)
-    return {title: entry.value for title, entry in entries.items() if entry.value is not None and entry.n == most}
-
-
-def best_of(entries: Mapping[str, Entry]) -> str | None:
-    """The title with the greatest value (the first of equals) of those that have most seeds, if there is a choice."""
-    known = whole(entries)
-    choice = [title for title, entry in entries.items() if entry.value is not None]
-    return max(known, key=lambda title: known[title]) if len(choice) > 1 else None
-
-
-def _marked(
-    setting: SettingResults, entries: dict[str, Entry], side: Side = "seen", metric: Metric | None = None
-) -> dict[str, Entry]:
-    """The entries with the greatest and the second value marked, and with the marks that belong to accuracies."""
-    best = best_of(entries)
-    close: set[str] = set()
-    known = whole(entries)
-    values = sorted(set(known.values()), reverse=True)
-    if best is not None and metric is not None:
-        close = inseparable(setting.cells, best, side == "unseen", metric)
-    made = {}
-    for title, entry in entries.items():
-        top = best is not None and title in known and entry.value == values[0]
-        marks = INSEPARABLE if title in close and not top else ""
-        if metric is not None and any(run.uncommitted for run in setting.cells[title].runs):
-            marks += UNCOMMITTED
-        second = best is not None and len(values) > 1 and title in known and entry.value == values[1]
-        made[title] = replace(entry, best=top, second=second, marks=marks)
-    return made
-
-
-def _column(setting: SettingResults, shown: Shown) -> dict[str, Entry]:
-    entries = {row.title: entry_of(row.cell, shown.value, shown.missing, setting.anchor(row)) for row in setting.rows}
-    if not shown.spread:
-        entries = {title: replace(entry, sd=None) for title, entry in entries.items()}
-    return _marked(setting, entries, shown.side, shown.metric) if shown.column.marked else entries
-
-
-def _table(
-    setting: SettingResults,
-    name: str,
-    title: str,
-    caption: str,
-    columns: Sequence[tuple[Column, Mapping[str, Entry]]],
-    rows: Sequence[MethodRow] | None = None,
-    notes: Sequence[str] = (),
-) -> Table:
-    """A table of one setting. A row tells why it is empty in its first column only."""
-    rows = setting.rows if rows is None else rows
-
-    def cell(place: int, entry: Entry) -> Entry:
-        return replace(entry, gap=Gap(entry.gap.kind)) if place and entry.gap else entry
-
-    return Table(
-        name=f"{setting.name}-{name}",
-        title=title,
-        caption=caption,
-        columns=[column for column, _ in columns],
-        rows=[(row.title, [cell(i, entries[row.title]) for i, (_, entries) in enumerate(columns)]) for row in rows],
-        notes=[*setting.notes, *notes],
-    )
-
-
-def ranked_rows(setting: SettingResults, metric: Metric, side: Side = "seen") -> list[MethodRow]:
-    """The rows by their mean accuracy, the highest first; gaps last."""
-    value = metric_value(metric, side)
-
-    def place(row: MethodRow) -> float:
-        found = entry_of(row.cell, value).value
-        return -found if found is not None else 1.0
-
-    return sorted(setting.rows, key=place)
 
 
 # ---------------------------------------------------------------- accuracy
@@ -176,7 +57,7 @@ def _grid(name: str, chunk: Sequence[SettingResults], metric: Metric, side: Side
     columns = []
     for setting in chunk:
         shown = Shown(Column(setting.label), metric_value(metric, side), metric, side, missing=Missing.NO_UNSEEN)
-        entries = _column(setting, shown)
+        entries = column_of(setting, shown)
         if quote:
             entries = {
                 row.title: replace(entries[row.title], published=setting.published.get(row.name))
@@ -211,7 +92,7 @@ def ranking(setting: SettingResults, metric: Metric, wanted: str | None = None) 
     other: Metric = "client mean" if metric == "pooled" else "pooled"
     reference = reference_of(setting, metric, wanted)
     columns = [
-        (shown.column, _column(setting, shown))
+        (shown.column, column_of(setting, shown))
         for shown in (
             Shown(Column(f"{metric}, %"), metric_value(metric), metric),
             Shown(Column(f"{other}, %"), metric_value(other), other),
@@ -232,7 +113,7 @@ def ranking(setting: SettingResults, metric: Metric, wanted: str | None = None) 
     if reference is not None:
         caption += f" Differences in {metric}, with intervals over seeds of at least 95 %, corrected by Holm."
     title = f"Ranking: {setting.label}"
-    return _table(setting, "ranking", title, caption, columns, ranked_rows(setting, metric))
+    return table_of(setting, "ranking", title, caption, columns, ranked_rows(setting, metric))
 
 
 def reference_of(setting: SettingResults, metric: Metric, wanted: str | None) -> str | None:
@@ -290,7 +171,7 @@ def difference_table(
             entries[row.title] = replace(entries[row.title], link=setting.anchor(row))
         body.append((column, entries))
     unseen = " on unseen clients" if side == "unseen" else ""
-    return _table(
+    return table_of(
         setting,
         f"differences{'-unseen' if side == 'unseen' else ''}",
         f"Difference to {reference}{unseen}: {setting.label}",
@@ -326,7 +207,7 @@ def fairness(setting: SettingResults, wanted: str | None = None, metric: Metric 
             Shown(Column(f"unseen, {name}, %"), metric_value(name, "unseen"), name, "unseen", missing=Missing.NO_UNSEEN)
             for name in ("client mean", "pooled")
         ]
-    columns = [(each.column, _column(setting, each)) for each in shown]
+    columns = [(each.column, column_of(setting, each)) for each in shown]
     reference = pick_reference(setting, wanted or "local")
     if reference is not None and len(setting.filled) > 1:
         entries = {}
@@ -340,7 +221,7 @@ def fairness(setting: SettingResults, wanted: str | None = None, metric: Metric 
             else:
                 entries[row.title] = Entry(gap=row.cell.gap or pairs)
         columns.append((Column(f"clients below {reference}, %", 0, False), entries))
-    return _table(
+    return table_of(
         setting,
         "fairness",
         f"Fairness: {setting.label}",
@@ -370,10 +251,10 @@ def effort(setting: SettingResults, metric: Metric = "client mean") -> Table:
         Shown(Column("MB until chosen", 3, False, significant=True), lambda run: run.best_megabytes),
         Shown(Column("seconds / run", 3, False, significant=True), lambda run: run.seconds),
     ]
-    columns = [(each.column, _column(setting, replace(each, spread=False))) for each in shown]
+    columns = [(each.column, column_of(setting, replace(each, spread=False))) for each in shown]
     if setting.unlike_times:
         columns[-1] = (columns[-1][0], _unlike(columns[-1][1]))
-    return _table(
+    return table_of(
         setting,
         "effort",
         f"Effort: {setting.label}",
@@ -427,9 +308,9 @@ def targets(setting: SettingResults, metric: Metric, wanted: Sequence[float] = (
                 return float(run.history[name][reached[0]]) if len(reached) else None
 
             column = Column(f"{unit} to {target:g} %", digits, False, significant=significant)
-            entries = _column(setting, Shown(column, price, spread=False, missing=Missing.NOT_REACHED))
+            entries = column_of(setting, Shown(column, price, spread=False, missing=Missing.NOT_REACHED))
             columns.append((column, _unlike(entries) if name == "seconds" and setting.unlike_times else entries))
-    return _table(
+    return table_of(
         setting,
         "targets",
         f"Effort to reach an accuracy: {setting.label}",
