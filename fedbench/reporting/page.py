@@ -27,7 +27,7 @@ from fedbench.reporting.collection import Collection
 from fedbench.reporting.figures.canvas import Picture
 from fedbench.reporting.run import Run, title_in_code
 from fedbench.reporting.settings import SettingResults
-from fedbench.reporting.statistics import EXPLANATION
+from fedbench.reporting.statistics import explanation
 from fedbench.reporting.summary import NOTHING
 from fedbench.reporting.tables import Entry, Table, amount, as_csv, body, latex, legend, markdown, quoted
 from fedbench.storage.command import command
@@ -96,7 +96,7 @@ def page(
         title=title,
         caption=caption,
         version=__version__,
-        explanation=EXPLANATION,
+        explanation=explanation(bool(claims)),
         answers=[(setting.label, text) for setting, text in answers] or [("", NOTHING)],
         first=FIRST,
         long=LONG,

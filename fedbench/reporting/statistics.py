@@ -36,6 +36,16 @@ EXPLANATION = (
     "one client under one seed: it takes these runs as they are, speaks of their clients alone, and decides "
     "nothing here."
 )
+EXPLANATION_OF_CLAIMS = (
+    f"A claim holds where the interval at {1 - LEVEL:.0%} of each of its comparisons over seeds lies where it should. "
+    "It does not hold where one lies elsewhere, at the level that is left to each where there are several "
+    "(Bonferroni): chance makes the worst of many look bad more often than a single one."
+)
+
+
+def explanation(claims: bool) -> str:
+    """How the numbers of a report were computed, and the answers to `claims`, if it has any."""
+    return f"{EXPLANATION} {EXPLANATION_OF_CLAIMS}" if claims else EXPLANATION
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fedbench.errors import BadInput
 from fedbench.reporting.collection import Collection
 from fedbench.reporting.run import Run
 from fedbench.reporting.settings import SettingResults
-from fedbench.reporting.statistics import EXPLANATION, Metric
+from fedbench.reporting.statistics import Metric, explanation
 from fedbench.reporting.summary import NOTHING, answer
 from fedbench.reporting.tables import Table, as_csv, latex, latex_document, markdown, prose, terminal
 from fedbench.runs.console import rendered
@@ -107,7 +107,7 @@ def write(
     parts += [f"* **{c.verdict}**: {prose(f'{c.text} {c.evidence} ({c.source})')}" for c in claims]
     parts += [f"* {prose(note)}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]
-    parts += ["## How it was computed", EXPLANATION]
+    parts += ["## How it was computed", explanation(bool(claims))]
     files: dict[str, str | bytes] = {
         **{f"tables/{table.name}.{suffix}": form(table) for table in tables for suffix, form in FORMS.items()},
         "tables/all.tex": latex_document(table.name for table in tables),
