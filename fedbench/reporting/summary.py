@@ -84,7 +84,8 @@ def _lead(
     if lead.seeds == 1:
         return f"1 seed: descriptive only. {best} is highest with {reached}, {where}; {effort}."
     if lead.low is not None and lead.high is not None:
-        where = f"{points} [{-lead.high:.2f}, {-lead.low:.2f}] above {second}".replace("-", "\u2212")
+        ends = f"[{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
+        where = f"{points} {ends} above {second}"
     elif lead.mean:
         where += ", the same for all seeds, so that nothing is known of their spread"
     close = [name for name, value in told.items() if not value.shown and value.mean <= 0]

@@ -74,6 +74,13 @@ def test_a_left_over_variant_is_no_reference(setting: Fill) -> None:
     assert text.endswith("FedAvg (local.lr=0.03) has more over the seeds in common, which are fewer.")
 
 
+def test_a_hyphen_of_a_name_is_no_minus_sign(setting: Fill) -> None:
+    """Differences -5, 10, 5: mean 3.33, standard error 4.41, t(2) is 4.303."""
+    setting.put("fedper", [[9, 8], [9, 9], [8, 9]])
+    setting.put("lg-fedavg", [[9, 9], [8, 8], [8, 8]], title="LG-FedAvg")
+    assert "3.33 points [\u221215.64, 22.31] above LG-FedAvg; 3 seeds" in setting.answer
+
+
 def test_nobody_is_best_beside_a_method_that_cannot_be_compared(setting: Fill) -> None:
     setting.put("pfedhn", HIGH)
     setting.put("fedper", MIDDLE)
