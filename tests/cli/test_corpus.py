@@ -586,7 +586,7 @@ for arguments, pieces in (
     (("check", "fedavgg"), ("no plug-in called 'fedavgg'", "'fedavg'")),
     (("check", "nowhere.py"), ("no plug-in file nowhere.py",)),
     (("verify", "nowhere.json"), ("nowhere.json",)),
-    (("verify", "."), (". cannot be read",)),
+    (("verify", "."), (". is a folder, and one result is wanted",)),
     (("report", "nowhere"), ("nowhere",)),
     (("report", ""), ("empty",)),
     (("report", "--out", ""), ("--out", "empty")),
