@@ -16,8 +16,10 @@ def canonical(name: str) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
-    """The error for a `name` that is not among `known`, with the nearest match and the whole list."""
-    names = sorted(known)
-    close = difflib.get_close_matches(canonical(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    """The error for a `name` that is not among `known`, with the nearest match (or matches) and the whole list."""
+    names, given = sorted(known), canonical(name)
+    close = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    nearness = [difflib.SequenceMatcher(None, each, given).ratio() for each in close]
+    near = [repr(each) for each, ratio in zip(close, nearness, strict=True) if ratio == max(nearness)]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return BadInput(f"there is no {kind} called {name!r}.{hint} Known: {', '.join(names)}")
