@@ -162,7 +162,7 @@ def _shorter(subject: Subject) -> str:
     method, watched = subject.engine().method, subject.watched()
     for call in [*{call.name: call for call in watched.calls}.values(), *watched.later]:  # a last phase, if any
         for round_ in call.rounds:
-            ends = [Call(call.name, call.at(round_, n) or (), None).again(method) for n in (round_ + 1, 1000 + round_)]
+            ends = [Call(call.name, call.at(round_, n), None).again(method) for n in (round_ + 1, 1000 + round_)]
             found, last = gap(*ends), f"the last round and round {round_ + 1} of {1000 + round_}"
             require(found.size == 0, f"{last}: {found}; use no `cohort.rounds`, or declare it", call.name)
     return f"{short} visits of {short}, of {2 * short} and of {10 * short}; a last round that is none"

@@ -56,15 +56,14 @@ class Call:
         """The round that the call is of; empty where it is given no cohort."""
         return [a["a cohort"][2] for a in self.arguments if isinstance(a, dict) and a.keys() == {"a cohort"}]
 
-    def at(self, round_: int, rounds: int) -> tuple[Any, ...] | None:
-        """The arguments of the same call in another round, of a run of so many; None where it is given no cohort."""
-        moved = [
+    def at(self, round_: int, rounds: int) -> tuple[Any, ...]:
+        """The arguments of the same call in another round, of a run of so many."""
+        return tuple(
             {"a cohort": [*a["a cohort"][:2], round_, rounds, *a["a cohort"][4:]]}
             if isinstance(a, dict) and a.keys() == {"a cohort"}
             else a
             for a in self.arguments
-        ]
-        return tuple(moved) if any(new is not old for new, old in zip(moved, self.arguments, strict=True)) else None
+        )
 
 
 class Watched:
@@ -113,10 +112,9 @@ class Watched:
         made = len(self.calls)
         last = {call.name: call for call in self.calls}.values()
         for call in last:
-            for round_ in LATER:
-                if moved := call.at(round_, round_ + 1):
-                    with torch.no_grad(), contextlib.suppress(Exception):
-                        getattr(self, call.name)(*map(unpacked, moved))
+            for round_ in LATER if call.rounds else ():
+                with torch.no_grad(), contextlib.suppress(Exception):
+                    getattr(self, call.name)(*map(unpacked, call.at(round_, round_ + 1)))
         self.calls, self.later = self.calls[:made], self.calls[made:]
 
     def finish(self) -> None:

@@ -304,17 +304,19 @@ def _unheard(found: type[Any], base: type[Any]) -> str:
     fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
     called = [name for name in vars(base) if not name.startswith("_")]
     for cls in (each for each in found.__mro__ if issubclass(each, base) and each is not base):
+        annotated = inspect.get_annotations(cls)
         for name, value in vars(cls).items():
-            where = f"{cls.__name__}.{name}{line_of(cls, name)}"
-            if name in fields and name not in vars(cls).get("__annotations__", {}):
-                return (
-                    f"{where} has no annotation, so that the default stays: write `{name}: {type(value).__name__} = `"
-                )
-            if inspect.isfunction(value) and isinstance(inspect.getattr_static(base, name, None), property):
-                return f"{where} must be a property: write @property above it"
-            new = isinstance(value, (property, FunctionType)) and not name.startswith("_") and not hasattr(base, name)
-            if near := get_close_matches(name, called, n=1, cutoff=0.9) if new else []:
-                return f"{where} is never called: is {near[0]} meant? if not, begin its name with _"
+            wrong = ""
+            if name in fields and name not in annotated:
+                kind = type(value).__name__
+                wrong = f"has no annotation, so that the default stays: write `{name}: {kind} = `"
+            elif inspect.isfunction(value) and isinstance(inspect.getattr_static(base, name, None), property):
+                wrong = "must be a property: write @property above it"
+            elif isinstance(value, (property, FunctionType)) and not name.startswith("_") and not hasattr(base, name):
+                near = get_close_matches(name, called, n=1, cutoff=0.9)
+                wrong = f"is never called: is {near[0]} meant? if not, begin its name with _" if near else ""
+            if wrong:
+                return f"{cls.__name__}.{name}{line_of(cls, name)} {wrong}"
     return ""
 
 
