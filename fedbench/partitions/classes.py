@@ -28,9 +28,8 @@ class Classes(Kind):
     make up a share is drawn from this package's own streams in both cases.
 
     Compare with the paper on `seeding=legacy` only, as the experiments after it do: which classes are drawn moves the
-    accuracy with 10 clients by about 4 points. On the draw that the authors' code makes for seed 42, pFedHN reached
-    89.8 % on validation after 1000 visits on CIFAR-10 with 10 clients, and pFedHN-PC 91.3 %; on this package's own
-    draw for the same seed 86 and 87.
+    accuracy. For seed 42 with 10 clients on CIFAR-10, pFedHN and pFedHN-PC were 3 to 4 points lower on this package's
+    own draw than on that of the authors' code.
     """
 
     name: ClassVar[str] = "classes"

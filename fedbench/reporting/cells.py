@@ -12,6 +12,7 @@ from fedbench.storage.gap import Gap, Missing
 from fedbench.storage.spec import SEEDS, Spec
 
 ABSENT = "absent"  # said of a setting that some runs do not have
+RECORDED_LATER = ("data set's code", "data set's samples")  # facts that older results do not tell
 
 
 class Setting(NamedTuple):
@@ -114,7 +115,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
     for name in sorted({name for facts in things for name in facts}):
         seeds: dict[str, list[str]] = {}
         for run, facts in zip(runs, things, strict=True):
-            if name in facts or name not in ("data set's code", "samples"):
+            if name in facts or name not in RECORDED_LATER:
                 seeds.setdefault(str(facts.get(name, ABSENT)), []).append(str(run.spec.seed))
         if len(seeds) > 1:
             found.append(f"{name}: " + "; ".join(f"{v} (seed {', '.join(s)})" for v, s in seeds.items()))
@@ -122,16 +123,18 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 
 def _facts(run: Run) -> dict[str, object]:
+    """What a run was made with, by name. A hyperparameter may be called as anything else is, but has no blank."""
     spec = run.spec.model_dump(exclude={"params", "seed"})
-    facts = {**spec, **run.spec.params, "fedbench version": run.version("fedbench"), "method's code": run.code}
+    params = {f"hyperparameter {name}" if name in spec else name: value for name, value in run.spec.params.items()}
+    facts = {**spec, **params, "fedbench version": run.version("fedbench"), "method's code": run.code}
     facts |= {f"code of {name}": code for name, code in run.codes.items()}
-    known = {"data set's code": run.dataset_code, "samples": run.samples}
-    return facts | {name: value for name, value in known.items() if value}  # unknown of older results
+    known = dict(zip(RECORDED_LATER, (run.dataset_code, run.samples), strict=True))
+    return facts | {name: value for name, value in known.items() if value}
 
 
-def _is_code(name: str) -> bool:
-    """Whether a fact is a hash of sources; a hyperparameter may be called `code` too."""
-    return name in ("method's code", "data set's code", "samples") or name.startswith("code of ")
+def _is_hash(name: str) -> bool:
+    """Whether a fact is a hash of sources or samples, which is no name for a row."""
+    return name in ("method's code", *RECORDED_LATER) or name.startswith("code of ")
 
 
 def variants(runs: Sequence[Run]) -> list[list[Run]]:
@@ -159,7 +162,7 @@ def variant_names(settings: Sequence[Sequence[Sequence[Run]]]) -> list[str]:
     for groups in settings:
         facts = [_facts(group[0]) for group in groups]
         for name in dict.fromkeys(name for each in facts for name in each):
-            if not _is_code(name) and len({str(each.get(name, ABSENT)) for each in facts}) > 1:
+            if not _is_hash(name) and len({str(each.get(name, ABSENT)) for each in facts}) > 1:
                 names[name] = None
     return list(names)
 

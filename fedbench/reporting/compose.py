@@ -23,6 +23,7 @@ from fedbench.reporting.tables import (
     fairness,
     grids,
     ranking,
+    sends_alike,
 )
 from fedbench.reporting.tables import targets as targets_table
 from fedbench.reporting.writing import Claim, Report, write
@@ -84,8 +85,11 @@ def report(
         tables += grids(made)
     for setting in made:
         tables += _setting_tables(setting, metric, reference, targets)
-    drawn = made[:figures]
-    pictures = _draw(drawn, FIGURES, metric, processes(collection.files), reference)
+    most = sorted(made, key=lambda setting: -len(setting.runs))[:figures]
+    drawn = [setting for setting in made if setting in most]
+    # the front of accuracy and traffic says no more than visits do where all send alike
+    wanted = [(setting, kind) for setting in drawn for kind in FIGURES if kind != "front" or not sends_alike(setting)]
+    pictures = _draw(wanted, metric, processes(collection.files), reference)
     if figures and (picture := _ranks(made, metric)):
         pictures.append(picture)
     notes = _without_reference(made, reference)
@@ -236,13 +240,14 @@ def experiment_report(
     kinds: list[Kind] = []
     for figure in experiment.figures:
         kinds += ["visits", "test"] if figure == "visits" else ["clients", "gain"] if figure == "clients" else [figure]
-    pictures = _draw(made, kinds, metric, processes(gathered.files), experiment.reference)
+    asked = [(setting, kind) for setting in made for kind in kinds]
+    pictures = _draw(asked, metric, processes(gathered.files), experiment.reference)
     if kinds and (picture := _ranks(made, metric)):
         pictures.append(picture)
-    drawn, missing = partition_pictures(made, data_root, download=download)
+    drawn, missing = partition_pictures(made, data_root, download, wanted)
     left = [column.label for column in experiment.columns if column not in experiment.chosen(plan.preset)]
     notes = [f"{length_words}; {len(mine.runs)} of {len(wanted)} runs are done"] if experiment.columns else []
-    notes += [*_apart(made), *missing]
+    notes += [*_tuned_elsewhere(plan, filled), *_apart(made), *missing]
     notes += [f"not in the preset {plan.preset}: {'; '.join(left)}"] if left else []
     notes += _without_reference(made, experiment.reference)
     gaps = [f"{gap.kind}: {_words(wanted[identity].spec)}: {gap.reason}" for identity, gap in gathered.problems.items()]
@@ -289,6 +294,16 @@ def _lengths(plan: Plan) -> str:
     return f"client visits a run are {', '.join(parts)}"
 
 
+def _tuned_elsewhere(plan: Plan, made: Sequence[SettingResults]) -> list[str]:
+    """A note for each setting on which the experiment's hyperparameters were not tuned."""
+    from fedbench.runs.plan import settings_file
+    from fedbench.runs.settings_file import elsewhere
+
+    file = settings_file(plan.experiment)
+    found = {} if file is None else {setting.label: elsewhere(file, setting.runs[0].spec) for setting in made}
+    return [f"{label}: {words}" for label, words in found.items() if words]
+
+
 def _apart(made: Sequence[SettingResults]) -> list[str]:
     """What the columns of an experiment differ in, beside data set and clients, which their labels need not say."""
     settings = {setting.label: Setting.of(setting.runs[0].spec) for setting in made if setting.runs}
@@ -321,14 +336,14 @@ def _setting_tables(
 
 
 def _draw(
-    made: Sequence[SettingResults], kinds: Sequence[Kind], metric: Metric, spread: int, reference: str | None
+    wanted: Sequence[tuple[SettingResults, Kind]], metric: Metric, spread: int, reference: str | None
 ) -> list[Picture]:
-    """All pictures, drawn by `spread` processes."""
-    if not kinds or not made:
+    """The pictures of settings that are wanted, drawn by `spread` processes."""
+    if not wanted:
         return []
     from fedbench.reporting.figures import draw  # matplotlib takes a while
 
-    tasks = (delayed(draw)(setting, kind, metric, reference) for setting in made for kind in kinds)
+    tasks = (delayed(draw)(setting, kind, metric, reference) for setting, kind in wanted)
     return [picture for picture in Parallel(spread)(tasks) if picture]
 
 

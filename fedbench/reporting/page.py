@@ -28,7 +28,6 @@ from fedbench.reporting.figures.canvas import Picture
 from fedbench.reporting.run import Run, title_in_code
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import explanation
-from fedbench.reporting.summary import NOTHING
 from fedbench.reporting.tables import Entry, Table, amount, as_csv, body, latex, legend, markdown, quoted
 from fedbench.storage.command import command
 
@@ -56,7 +55,8 @@ def page(
     title: str,
     caption: str,
     out: Path,
-    answers: Sequence[tuple[SettingResults, str]],
+    settings: Sequence[SettingResults],
+    answers: Sequence[tuple[str, str]],
     claims: Sequence[Claim],
     tables: Sequence[Table],
     pictures: Sequence[Picture],
@@ -64,7 +64,10 @@ def page(
     warnings: Sequence[str],
     notes: Sequence[str],
 ) -> str:
-    """The page as text; links to results are relative to the folder `out`."""
+    """The page as text; links to results are relative to the folder `out`.
+
+    `settings` are those with results, `answers` what is said first, each with the label of what it is about.
+    """
     environment = Environment(
         loader=PackageLoader("fedbench.reporting"),
         autoescape=True,
@@ -84,7 +87,6 @@ def page(
     )
     environment.filters["whole"] = whole_names
     environment.filters["between_tags"] = between_tags
-    settings = [setting for setting, _ in answers]
     listed = groups(settings, collection.runs)
     anchors = {group.anchor: f"r{place}" for place, group in enumerate(listed)}  # short, for they are there often
     software = {_key(facts): facts for facts in map(_software, collection.runs)}
@@ -97,7 +99,7 @@ def page(
         caption=caption,
         version=__version__,
         explanation=explanation(bool(claims)),
-        answers=[(setting.label, text) for setting, text in answers] or [("", NOTHING)],
+        answers=answers,
         first=FIRST,
         long=LONG,
         claims=claims,
@@ -125,10 +127,10 @@ def _base64(content: bytes) -> str:
 
 
 def _packed(tables: Sequence[Table], pictures: Sequence[Picture]) -> str:
-    """The texts behind the buttons, by name and suffix: JSON, compressed, so that thousands of runs fit in a page."""
-    texts = {table.name: {"csv": as_csv(table), "tex": latex(table), "md": markdown(table)} for table in tables} | {
-        picture.name: {"csv": picture.files["csv"].decode()} for picture in pictures if "csv" in picture.files
-    }
+    """The texts behind the buttons, by the path of their file: JSON, compressed, so that thousands of runs fit in."""
+    forms = {"csv": as_csv, "tex": latex, "md": markdown}
+    texts = {f"tables/{table.name}.{suffix}": form(table) for table in tables for suffix, form in forms.items()}
+    texts |= {f"figures/{p.name}.csv": p.files["csv"].decode() for p in pictures if "csv" in p.files}
     return _base64(gzip.compress(json.dumps(texts).encode(), mtime=0))
 
 

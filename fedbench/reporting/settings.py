@@ -34,7 +34,16 @@ def told_apart(settings: Sequence[Sequence[MethodRow]]) -> list[list[MethodRow]]
         for rows in settings
     ]
     # a title may look like what another one has become
-    return told_apart(made) if any(len(each) > 1 for each in names.values()) else made
+    return told_apart(made) if any(len(each) > 1 for each in names.values()) else [_numbered(rows) for rows in made]
+
+
+def _numbered(rows: Sequence[MethodRow]) -> list[MethodRow]:
+    """`rows` with a number behind a title that stands above already: a row that vanished would be a wrong table."""
+    made: list[MethodRow] = []
+    for row in rows:
+        titles = (row.title, *(f"{row.title} ({n})" for n in range(2, len(rows) + 1)))
+        made.append(replace(row, title=next(title for title in titles if title not in {each.title for each in made})))
+    return made
 
 
 @dataclass(frozen=True)

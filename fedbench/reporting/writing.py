@@ -101,9 +101,11 @@ def write(
         if row.cell.gap and row.cell.gap.kind is Missing.REFUSED
     ]
     warnings = [*(f"left out: {text}" for text in collection.left_out), *refused]
-    answers = [(setting, answer(setting, metric)) for setting in made if setting.runs]
+    # a setting of one method compares nothing, and its answer stands below those that do
+    filled = sorted((setting for setting in made if setting.runs), key=lambda setting: len(setting.filled) < 2)
+    answers = [(setting.label, answer(setting, metric)) for setting in filled] or [("", NOTHING)] * bool(made)
     parts = [f"# {prose(title)}", prose(caption)]
-    parts += [f"**{prose(setting.label)}.** {prose(text)}" for setting, text in answers] or [NOTHING]
+    parts += [f"**{prose(label)}.** {prose(text)}" if label else text for label, text in answers]
     parts += [f"* **{c.verdict}**: {prose(f'{c.text} {c.evidence} ({c.source})')}" for c in claims]
     parts += [f"* {prose(note)}" for note in [*warnings, *gaps, *notes]]
     parts += [markdown(table) for table in tables]
@@ -114,7 +116,7 @@ def write(
         **{f"figures/{p.name}.{suffix}": content for p in pictures for suffix, content in p.files.items()},
         "report.md": "\n\n".join(part for part in parts if part) + "\n",
         "index.html": page(
-            title, caption, out, answers, claims, tables, pictures, collection, [*warnings, *gaps], notes
+            title, caption, out, filled, answers, claims, tables, pictures, collection, [*warnings, *gaps], notes
         ),
     }
     try:

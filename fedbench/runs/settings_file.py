@@ -67,7 +67,7 @@ def elsewhere(path: Path, spec: Spec) -> str:
     if not other:
         return ""
     there = ", ".join(f"{name} {tuned[name]}" for name in other)
-    return f"{path} was tuned with {there}; here: {', '.join(f'{name} {getattr(spec, name)}' for name in other)}"
+    return f"{path.name} was tuned with {there}; here: {', '.join(f'{name} {getattr(spec, name)}' for name in other)}"
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -281,7 +281,17 @@ def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Pat
         "    def server_init(self, rng):\n"
         "        raise RuntimeError('broken on purpose')\n"
     )
-    mine.write_text(MINE.replace('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "./own.py"]'))
+    (tmp_path / "my-data.py").write_text(
+        "from fedbench.datasets.digits import Digits\n"
+        "class Mine(Digits):\n"
+        "    title = 'Mine'\n"
+        "    source = 'none'\n"
+        "    network = 'mlp-digits'\n"
+    )
+    (tmp_path / "tuned.toml").write_text("[tuning]\ndataset = 'digits'\nclients = 10\n[methods]\n")
+    text = MINE.replace('methods = ["fedavg", "local"]', 'methods = ["fedavg", "local", "./own.py"]')
+    text = text.replace('dataset = "digits"\nclients = 5', 'dataset = "my-data.py"\nclients = 5')
+    mine.write_text(text.replace("target = 60.0", 'target = 60.0\nsettings_file = "tuned.toml"'))
     results, out = tmp_path / "results", tmp_path / "out"
     before = status(str(mine), "smoke", results=results)
     assert (before.runs, before.done, before.seconds_left) == (10, 0, None)
@@ -296,6 +306,9 @@ def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Pat
     assert str(rows["Own"][0].gap) == "failed: RuntimeError: broken on purpose"
     assert "broken on purpose" in made.page.read_text()
     assert {"digits-10-partition", "digits-5-partition"} <= {picture.name for picture in made.pictures}
+    assert {"digits-10-front", "digits-5-front"} <= {picture.name for picture in made.pictures}, "asked for by name"
+    elsewhere = "tuned.toml was tuned with dataset digits, clients 10; here: dataset my-data, clients 5"
+    assert [note for note in made.notes if "was tuned" in note] == [f"Digits, 5 clients: {elsewhere}"]
     after = status(str(mine), "smoke", results=results)
     assert after.done == 6
     assert after.seconds_left is not None

@@ -11,19 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_results import Maker, put
 
 from fedbench import storage
 from fedbench.reporting import report
 from fedbench.reporting.collection import collect
 from fedbench.reporting.figures import LOOK, canvas, draw, styles
-from fedbench.reporting.figures.canvas import contrast, short_name
+from fedbench.reporting.figures.canvas import NAME, contrast, short_names
 from fedbench.reporting.figures.curves import curve, fold_place
 from fedbench.reporting.figures.labels import spread
 from fedbench.reporting.figures.ranks import ranks
 from fedbench.reporting.figures.tradeoffs import on_front
 from fedbench.reporting.run import read
 from fedbench.reporting.settings import by_setting
+from fedbench.reporting.tables import sends_alike
 
 
 def test_styles_are_fixed_and_never_shared() -> None:
@@ -100,10 +103,10 @@ def test_older_results_have_no_test_curve(tmp_path: Path, make: Maker) -> None:
     assert draw(setting, "visits") is not None
 
 
-def test_the_front_is_drawn_only_where_methods_send_differently(tmp_path: Path, make: Maker) -> None:
+def test_a_report_draws_the_front_only_where_methods_send_differently(tmp_path: Path, make: Maker) -> None:
     """fedper sends 400000 bytes each way where fedavg sends 484728, 1.21 times as much; local sends nothing."""
     put(tmp_path / "a", make("fedavg"), make("fedper"), make("local"))
-    assert draw(by_setting(collect(tmp_path / "a").runs)[0], "front") is None
+    assert sends_alike(by_setting(collect(tmp_path / "a").runs)[0])
     light = make("light")
 
     def lighter(rows: Iterable[Any]) -> list[Any]:
@@ -117,7 +120,11 @@ def test_the_front_is_drawn_only_where_methods_send_differently(tmp_path: Path, 
         make("fedavg"),
         light.model_copy(update={"digest": storage.digest(light.model_dump(mode="json"))}),
     )
-    assert draw(by_setting(collect(tmp_path / "b").runs)[0], "front") is not None
+    assert not sends_alike(by_setting(collect(tmp_path / "b").runs)[0])
+    drawn = [
+        any("front" in picture.name for picture in report(tmp_path / name, tmp_path / "out").pictures) for name in "ab"
+    ]
+    assert drawn == [False, True]
 
 
 def test_an_axis_is_folded_where_methods_differ_in_its_upper_part_only() -> None:
@@ -215,4 +222,22 @@ def test_long_names_leave_room_for_what_is_drawn(tmp_path: Path, make: Maker, re
     for kind in ("visits", "clients", "gain", "unseen"):
         assert draw(setting, kind, "client mean") is not None  # type: ignore[arg-type]
     assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
-    assert short_name(long.format(1)) != short_name(long.format(2))
+    names = short_names([long.format(rate) for rate in (1, 2)])
+    assert len(set(names.values())) == 2
+    assert all(len(name) <= NAME for name in names.values())
+
+
+VARIANTS = [f"pFedHN{kind} (local.lr={a}, hypernetwork.lr={b})" for kind in ("", "-PC") for a in (1, 2) for b in (3, 4)]
+
+
+@given(st.lists(st.sampled_from([*VARIANTS, *(f"{'x' * 15}{i}{'y' * 15}" for i in range(3)), "Local"]), unique=True))
+def test_no_two_names_of_a_figure_are_alike(titles: list[str]) -> None:
+    names = short_names(titles)
+    assert list(names) == titles, "in the order of the titles"
+    assert len(set(names.values())) == len(titles)
+
+
+def test_names_that_differ_in_the_middle_keep_it() -> None:
+    names = short_names(VARIANTS[:4])
+    assert names[VARIANTS[0]] == "pFedHN (l.lr=1, h.lr=3)"
+    assert short_names(VARIANTS[:1])[VARIANTS[0]] == "pFedHN (local\u2026rnetwork.lr=3)"

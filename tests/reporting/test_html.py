@@ -172,11 +172,13 @@ def test_curves_show_values_and_methods_can_be_hidden(browser: Browser, page: Pa
 def test_tables_and_figures_can_be_taken(browser: Browser, page: Path) -> None:
     """What the buttons give is what the files hold; a figure has its PDF in the page."""
     browser.open(page, 1280, 900)
-    name = browser.run("return document.querySelector('.take').dataset.name")
-    for suffix in ("csv", "tex", "md"):
-        script = "const done = arguments[2]; take(arguments[0], arguments[1]).then(done)"
-        text = browser.call("/execute/async", {"script": script, "args": [name, suffix]})
-        assert text == (page.parent / "tables" / f"{name}.{suffix}").read_text()
+    paths = browser.run("return [...document.querySelectorAll('.take a')].map(a => a.getAttribute('href'))")
+    paths = [path for path in paths if not path.startswith("data:")]
+    assert {Path(path).suffix for path in paths} == {".csv", ".tex", ".md"}
+    for path in paths:
+        script = "const done = arguments[1]; take(arguments[0]).then(done)"
+        text = browser.call("/execute/async", {"script": script, "args": [path]})
+        assert text == (page.parent / path).read_text()
     assert browser.run("return document.querySelectorAll('.take button').length") >= 15
     papers = "return [...document.querySelectorAll('figure a[download$=\".pdf\"]')].map(a => a.href.slice(0, 28))"
     assert set(browser.run(papers)) == {"data:application/pdf;base64,"}

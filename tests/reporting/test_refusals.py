@@ -195,6 +195,43 @@ def test_a_variant_is_called_alike_wherever_it_stands(tmp_path: Path, make: Make
     assert headline(by_setting(collect(tmp_path).runs)).startswith("3 variants of 1 method in 2 settings")
 
 
+ANY_NAME = ["samples", "width", "device", "visits", "seed", "code", "title", "identity", "dataset"]
+
+
+@pytest.mark.parametrize("name", ANY_NAME)
+def test_a_hyperparameter_may_be_called_as_anything_else_of_a_run(tmp_path: Path, make: Maker, name: str) -> None:
+    """Its values are rows of their own, each with its accuracy, and seeds of two values are never averaged."""
+    recorded = {"provenance": {"samples": "a"}}
+    for value, correct in ((5, [9, 9]), (50, [2, 2])):
+        put(
+            tmp_path / "both",
+            *(make("own", seed, correct=correct, params={name: value}, **recorded) for seed in (1, 2)),
+        )
+    (setting,) = by_setting(collect(tmp_path / "both").runs)
+    values = {title: row[0].value for title, row in ranking(setting, "client mean").rows}
+    shown = {title.partition("(")[2].removeprefix("hyperparameter "): value for title, value in values.items()}
+    assert shown == {f"{name}=5)": 90, f"{name}=50)": 20}
+    mixed = [make("own", seed, correct=[9], params={name: seed}, **recorded) for seed in (1, 2)]
+    found = cell_of(tmp_path / "mixed", *mixed)
+    assert found.gap is not None
+    assert f"{name}: 1 (seed 1); 2 (seed 2)" in found.gap.reason
+
+
+def test_a_hyperparameter_hides_no_setting_of_its_name(tmp_path: Path, make: Maker) -> None:
+    runs = [make("own", seed, correct=[9], params={"width": 3}, width=seed) for seed in (1, 2)]
+    found = cell_of(tmp_path, *runs)
+    assert found.gap is not None
+    assert found.gap.reason.endswith("width: 1 (seed 1); 2 (seed 2)")
+
+
+def test_rows_that_would_be_called_alike_are_numbered(tmp_path: Path, make: Maker) -> None:
+    """As of the number 1 and the text "1", so that neither takes the place of the other."""
+    put(tmp_path, make("own", correct=[9], params={"mu": 1}), make("own", correct=[2], params={"mu": "1"}))
+    (setting,) = by_setting(collect(tmp_path).runs)
+    assert sorted(row.title for row in setting.rows) == ["own", "own (2)"]
+    assert len(setting.cells) == 2
+
+
 def test_runs_of_other_samples_are_refused(tmp_path: Path, make: Maker) -> None:
     other = [make(seed=seed, provenance={"samples": samples}) for seed, samples in ((42, "a"), (27, "b"))]
     found = cell_of(tmp_path, *other, make(seed=13))

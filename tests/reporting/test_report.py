@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,6 +21,7 @@ from fedbench import storage
 from fedbench.reporting import Report, report
 from fedbench.reporting import figures as figures_package
 from fedbench.reporting import tables as forms
+from fedbench.reporting.collection import Collection
 from fedbench.reporting.figures import Picture
 from fedbench.reporting.run import run_of
 from fedbench.reporting.settings import by_setting
@@ -25,6 +31,7 @@ from fedbench.reporting.tables import (
     Table,
     targets,
 )
+from fedbench.reporting.writing import write
 
 
 def test_importing_the_rooms_modules_gives_modules() -> None:
@@ -40,6 +47,58 @@ def test_importing_the_rooms_modules_gives_modules() -> None:
     with pytest.raises(ModuleNotFoundError):
         __import__("fedbench.reporting.report")
     assert {"report", "experiment_report", "gather"} <= exported
+
+
+class Page(HTMLParser):
+    """The ids of a page, and the files that it offers."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.files: list[str] = []
+        text = page.read_text()
+        self.feed(text)
+        packed = re.search(r'const packed = "([^"]*)"', text)
+        self.texts = json.loads(gzip.decompress(base64.b64decode(packed[1]))) if packed else {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [str(found["id"])] if "id" in found else []
+        if "download" in found and not str(found["href"]).startswith("data:"):
+            self.files.append(str(found["href"]))
+
+
+def test_the_page_offers_each_file_as_it_is_also_where_a_table_is_called_like_a_figure(tmp_path: Path) -> None:
+    """As those of `table2` and `linear-theory` are."""
+    table = Table("same", "T", "C", [Column("a")], [("row", [Entry(1.0)])])
+    picture = Picture("same", "P", "C", {"png": b"png", "pdf": b"pdf", "csv": b"x,y\n1,2\n"})
+    made = write("R", "", tmp_path / "out", [], "pooled", [table], [picture], Collection((), (), ()), [], [])
+    page = Page(made.page)
+    assert len(page.files) == 4
+    assert page.texts == {path: (made.out / path).read_text() for path in page.files}
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_the_page_of_results_offers_each_file_as_it_is(results: Path, tmp_path: Path) -> None:
+    page = Page(report(results, tmp_path / "out", figures=0).page)
+    assert len(page.files) > 10
+    assert page.texts == {path: (tmp_path / "out" / path).read_text() for path in page.files}
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_a_left_over_run_takes_neither_the_figures_nor_the_first_answer(tmp_path: Path, make: Maker) -> None:
+    """As one longer run does not, though the longest of settings that differ in visits alone stands first in tables."""
+    put(tmp_path / "r", *(make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)))
+    put(tmp_path / "r", make("pfedhn", visits=2000))
+    made = report(tmp_path / "r", tmp_path / "out", figures=1)
+    assert [column.label.split(", ")[2] for column in made.tables[0].columns] == ["2000 visits", "1000 visits"]
+    names = [picture.name for picture in made.pictures if "ranks" not in picture.name]
+    assert names
+    assert all(name.startswith("digits-20-clients-1000-visits") for name in names)
+    assert "figures are drawn for the setting with most runs, of 2" in made.notes
+    answers = [line for line in (made.out / "report.md").read_text().splitlines() if line.startswith("**digits")]
+    assert "1000 visits" in answers[0]
+    assert "Only pFedHN has results" in answers[1]
 
 
 def test_the_same_report_twice_has_the_same_bytes(results: Path, tmp_path: Path) -> None:

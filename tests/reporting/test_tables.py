@@ -82,6 +82,13 @@ def test_csv_has_every_number() -> None:
     assert (rows[3]["value"], rows[3]["gap"]) == ("", "failed")
 
 
+def test_tildes_strike_nothing_out() -> None:
+    assert (
+        forms.markdown(Table("t", "~~T~~", "C.", [Column("x")], [("~own~", [Entry(1.0)])])).count(r"\~") == 4
+    )  # those that could open
+    assert forms.prose("1 ~ 2, ~~no~~") == r"1 ~ 2, \~\~no\~~"
+
+
 def test_latex_is_escaped_and_balanced() -> None:
     text = forms.latex(TABLE)
     assert r"50\% of A\_B \& co" in text
@@ -92,6 +99,7 @@ def test_latex_is_escaped_and_balanced() -> None:
         assert text.count(rf"\begin{{{begin}}}") == text.count(rf"\end{{{begin}}}")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     assert forms.tex("中") == "?"
+    assert forms.tex("\u201ca\u201d\u2014\u2026") == r"``a''---\ldots{}"
 
 
 def test_the_second_of_a_column_can_be_underlined() -> None:

@@ -8,6 +8,7 @@ import html
 import io
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -77,9 +78,25 @@ def readable(color: str) -> str:
     return to_hex(tuple(shade))
 
 
-def short_name(title: str) -> str:
-    """A method's name as figures have room for it: of a long one the beginning and the end, where variants differ."""
+def short_names(titles: Iterable[str]) -> dict[str, str]:
+    """Methods' names as figures have room for them, by title, no two of them alike.
+
+    Of a long one its two ends; where several have the same ends, the whole with the rooms of hyperparameters as
+    initials, `l.lr=0.05` for `local.lr=0.05`; where these are alike too, the whole.
+    """
+    made = {title: _ends(title) for title in titles}
+    for form in (_initials, str):
+        count = Counter(made.values())
+        made.update({title: form(title) for title, short in made.items() if count[short] > 1})
+    return made
+
+
+def _ends(title: str) -> str:
     return title if len(title) <= NAME else f"{title[: NAME // 2 - 1].rstrip()}\u2026{title[-NAME // 2 :].lstrip()}"
+
+
+def _initials(title: str) -> str:
+    return re.sub(r"\b([a-z])\w*\.(?=[a-z])", r"\1.", title)
 
 
 @dataclass(frozen=True)

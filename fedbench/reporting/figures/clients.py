@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from fedbench.reporting.figures.canvas import LOOK, Picture, line_styles, new_figure, save_picture, short_name
+from fedbench.reporting.figures.canvas import LOOK, Picture, line_styles, new_figure, save_picture, short_names
 from fedbench.reporting.figures.labels import label_ends, tall_enough
 from fedbench.reporting.run import Floats
 from fedbench.reporting.settings import SettingResults, pick_reference
@@ -49,7 +49,7 @@ def clients(setting: SettingResults) -> Picture | None:
             axes.plot(pools[title], height, ".", color=palette[title], markersize=4, mew=0, alpha=0.5, zorder=1)
         axes.plot(pools[title].mean(), place, "D", color=palette[title], markersize=3.5, mec="white", mew=0.5, zorder=5)
     axes.set_xlabel("test accuracy of a client (%)")
-    axes.set_yticks(range(len(order)), [short_name(title) for title in order])
+    axes.set_yticks(range(len(order)), list(short_names(order).values()))
     axes.set_ylabel("")
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -87,12 +87,13 @@ def gain(setting: SettingResults, wanted: str | None = None) -> Picture | None:
     figure, (axes,) = new_figure(tall_enough(2.6, len(found)))
     axes.axhline(0, color="#333333", linewidth=0.8, zorder=1)
     texts, ends, data = {}, {}, []
+    names = short_names(found)
     for title, values in found.items():
         share = 100 * (np.arange(len(values)) + 0.5) / len(values)
         axes.plot(share, values, looks[title].marker, color=looks[title].color, markersize=2.4, mew=0, alpha=0.85)
         ends[title] = (float(share[-1]), float(values[-1]))
         losing = losing_share(values)
-        texts[title] = f"{short_name(title)}: {losing:.0%} lose"
+        texts[title] = f"{names[title]}: {losing:.0%} lose"
         data += [{"method": title, "clients_percent": a, "gain": b} for a, b in zip(share, values, strict=True)]
     axes.set_xlim(0, 100)
     # near zero, where methods differ, a point has more room than far from it

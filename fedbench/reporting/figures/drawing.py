@@ -13,7 +13,6 @@ from fedbench.reporting.figures.curves import curves
 from fedbench.reporting.figures.tradeoffs import front, unseen
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import Metric
-from fedbench.reporting.tables import sends_alike
 
 Kind = Literal["visits", "test", "gradients", "megabytes", "seconds", "front", "clients", "gain", "balance", "unseen"]
 
@@ -21,10 +20,7 @@ Kind = Literal["visits", "test", "gradients", "megabytes", "seconds", "front", "
 def draw(
     setting: SettingResults, kind: Kind, metric: Metric = "pooled", reference: str | None = None
 ) -> Picture | None:
-    """The figure `kind` of a setting; None where the setting has nothing for it.
-
-    The front of accuracy and traffic is drawn where methods send differently; elsewhere visits tell as much.
-    """
+    """The figure `kind` of a setting; None where the setting has nothing for it."""
     if not setting.filled:
         return None
     makers: dict[Kind, Callable[[], Picture | None]] = {
@@ -33,7 +29,7 @@ def draw(
         "gradients": lambda: curves(setting, "gradients", metric),
         "megabytes": lambda: curves(setting, "megabytes", metric),
         "seconds": lambda: curves(setting, "seconds", metric),
-        "front": lambda: None if sends_alike(setting) else front(setting, metric),
+        "front": lambda: front(setting, metric),
         "clients": lambda: clients(setting),
         "gain": lambda: gain(setting, reference),
         "balance": lambda: balance(setting),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from fedbench.reporting.figures.canvas import Style, short_name
+from fedbench.reporting.figures.canvas import Style, short_names
 
 LINE = 8.4  # points from one name to the next
 NEAR = 12  # points; a name that is farther from its place has a leader
@@ -60,11 +60,13 @@ def label_ends(
     to_axes = axes.transAxes.inverted()
     points = {title: to_axes.transform(axes.transData.transform(end)) for title, end in ends.items()}
     places = spread([float(points[title][1]) for title in ends], LINE / height, 0.0, 1.0)
+    texts = texts or short_names(ends)
     for number, (title, place) in enumerate(zip(ends, places, strict=True)):
         leader = _leader(axes, points[title].tolist(), (1.04, place), looks[title])
         leader.set_gid(f"series-{number}-leader")
-        text = (texts or {}).get(title) or short_name(title)
-        name = axes.text(1.05, place, text, transform=axes.transAxes, va="center", fontsize=7, color=looks[title].ink)
+        name = axes.text(
+            1.05, place, texts[title], transform=axes.transAxes, va="center", fontsize=7, color=looks[title].ink
+        )
         name.set_gid(f"series-{number}-name")
 
 
@@ -98,8 +100,9 @@ def label_points(axes: Axes, points: Mapping[str, Point], looks: Mapping[str, St
             crossed = sum(any(o[0] < x < o[2] and o[1] < y < o[3] for o in others) for x, y in places) / len(places)
         return float(out + 4 * covered + 2 * crossed + 0.01 * radius)
 
+    names = short_names(points)
     for title, (x, y) in sorted(spots.items(), key=lambda item: float(item[1][1])):
-        text = axes.text(0, 0, short_name(title), fontsize=7, color=looks[title].ink, ha="center", va="center")
+        text = axes.text(0, 0, names[title], fontsize=7, color=looks[title].ink, ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
         size = text.get_window_extent()
         places = []

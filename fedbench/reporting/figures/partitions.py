@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,19 @@ from fedbench.reporting.settings import SettingResults
 if TYPE_CHECKING:
     from fedbench.dataset import Data
     from fedbench.partitions import Partition
+    from fedbench.runs.job import Job
 
 
 def pictures(
-    settings: Sequence[SettingResults], data_root: Path | None = None, download: bool = True
+    settings: Sequence[SettingResults],
+    data_root: Path | None = None,
+    download: bool = True,
+    jobs: Mapping[str, Job] | None = None,
 ) -> tuple[list[Picture], list[str]]:
     """Who holds which classes, and accuracy against samples and label entropy; a sentence for each missing picture.
 
-    Without `download`, a data set that is not there is not fetched.
+    Without `download`, a data set that is not there is not fetched. `jobs`, by the identities of their runs, tell
+    where data sets and partitions are that are files; others are found by name.
     """
     made: list[Picture] = []
     missing: list[str] = []
@@ -33,7 +38,7 @@ def pictures(
         if not setting.runs:
             continue
         try:
-            data, partitions = _partitions(setting, data_root, download)
+            data, partitions = _partitions(setting, data_root, download, jobs or {})
         except BadInput as error:
             missing.append(f"no picture of the partition of {setting.label}: {error}")
             continue
@@ -47,7 +52,9 @@ def pictures(
     return made, missing
 
 
-def _partitions(setting: SettingResults, data_root: Path | None, download: bool) -> tuple[Data, dict[int, Partition]]:
+def _partitions(
+    setting: SettingResults, data_root: Path | None, download: bool, jobs: Mapping[str, Job]
+) -> tuple[Data, dict[int, Partition]]:
     """The data of a setting, and its partition under every seed.
 
     Raises BadInput where the data are not there, or are other data than those of the runs.
@@ -59,15 +66,18 @@ def _partitions(setting: SettingResults, data_root: Path | None, download: bool)
     root = find_root(data_root)
     made: dict[int, Partition] = {}
     spec = setting.runs[0].spec
+    job = jobs.get(spec.identity)
+    dataset = job.dataset if job else spec.dataset
+    kind = (job and job.partition) or spec.partition
     file = root / f"{spec.dataset}.npz"
-    if plugins.find_dataset(spec.dataset).cls.cached and not download and not file.exists():
+    if plugins.find_dataset(dataset).cls.cached and not download and not file.exists():
         raise BadInput(f"{file} is not there")
     for run in setting.runs:
         if run.spec.seed not in made:
-            made[run.spec.seed] = make_partition(spec.dataset, root, spec.partition, spec.clients, run.spec.seed)
+            made[run.spec.seed] = make_partition(dataset, root, kind, spec.clients, run.spec.seed)
         if made[run.spec.seed].checksum() != run.partition:
             raise BadInput("these data give another one than the runs had")
-    return load_data(spec.dataset, root), made
+    return load_data(dataset, root), made
 
 
 def _who_holds_what(setting: SettingResults, seed: int, partition: Partition, data: Data) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 
-from fedbench.reporting.figures.canvas import LOOK, Picture, new_figure, readable, save_picture, short_name, styles
+from fedbench.reporting.figures.canvas import LOOK, Picture, new_figure, readable, save_picture, short_names, styles
 from fedbench.reporting.settings import SettingResults
 from fedbench.reporting.statistics import LEVEL, Metric, average_ranks, critical_difference
 from fedbench.reporting.tables import metric_value
@@ -52,7 +52,7 @@ def ranks(settings: Sequence[SettingResults], metric: Metric) -> Picture | None:
             axes.plot([found[title]], [place], look.marker, color=look.color, markersize=5, zorder=3)
             axes.plot([found[title], found[title] + reach], [place, place], color="#bbbbbb", linewidth=2.5, zorder=2)
         axes.axvspan(found[order[0]], found[order[0]] + reach, color="#eef4fb", zorder=0)
-        axes.set_yticks(range(len(order)), [short_name(title) for title in order])
+        axes.set_yticks(range(len(order)), list(short_names(order).values()))
         for label, title in zip(axes.get_yticklabels(), order, strict=True):
             label.set_color(readable(looks[names[title]].color))
         axes.set_ylim(len(order) - 0.5, -0.5)  # the best at the top

@@ -22,7 +22,7 @@ LEGEND_COLUMNS = 3
 
 @dataclass(frozen=True)
 class Line:
-    """Places [P] and values [P], with a standard deviation over seeds where there are several."""
+    """Places [P] and values [P], with a standard deviation over seeds, which is nan where there is one."""
 
     label: str
     style: Style
@@ -36,9 +36,9 @@ class Line:
         """A line through the means of numbers by seed, at their places."""
         cells = sorted((cell for cell in cells if cell[1]), key=lambda cell: cell[0])
         numbers = [np.array(list(by_seed.values())) for _, by_seed in cells]
-        several = all(len(each) > 1 for each in numbers)
-        sd = np.array([each.std(ddof=1) for each in numbers]) if several and numbers else None
-        return Line(label, style, np.array([x for x, _ in cells]), np.array([each.mean() for each in numbers]), sd)
+        sd = np.array([each.std(ddof=1) if len(each) > 1 else np.nan for each in numbers])
+        means = np.array([each.mean() for each in numbers])
+        return Line(label, style, np.array([x for x, _ in cells]), means, None if np.isnan(sd).all() else sd)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,11 @@ def draw_lines(name: str, title: str, caption: str, lines: Sequence[Line], x: Ax
         axes.set_xlabel(x.label)
         axes.set_ylabel(y)
         figure.legend(loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(lines)), fontsize=7, frameon=False)
+        texts = dict(zip(x.ticks or (), x.texts or (), strict=bool(x.texts)))
+        where = x.label or "column"
         data = [
-            {"line": line.label, x.label: place, y: value, **({} if line.sd is None else {"sd": line.sd[i]})}
+            {"line": line.label, where: texts.get(place, place), y: value}
+            | ({} if line.sd is None or np.isnan(line.sd[i]) else {"sd": line.sd[i]})
             for line in lines
             for i, (place, value) in enumerate(zip(line.x, line.y, strict=True))
         ]

@@ -28,14 +28,14 @@ def lines(table: Table) -> Iterable[tuple[str, list[tuple[str, bool]]]]:
 
 def safe(text: str) -> str:
     """`text` for Markdown, without anything that it would take for markup."""
-    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return re.sub(r"([\\|*_`\[\]]|~(?=[~\w]))", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def prose(text: str) -> str:
     """`text` outside of tables for Markdown, where brackets and underscores are mostly what they look like."""
     # an ampersand is one, unless what follows makes it an entity
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
-    return re.sub(r"([*`]|\](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return re.sub(r"([*`]|~(?=[~\w])|\](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def markdown(table: Table) -> str:
