@@ -65,6 +65,8 @@ class Scores:
     def _repr_html_(self) -> str:
         from html import escape
 
+        if not self.jobs:
+            return escape(str(self))
         table = self.table
         columns = [[str(cell) for cell in column.cells] for column in table.columns]
         head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
@@ -94,8 +96,8 @@ class Untuned(BadInput):
 
 
 def run(
-    methods: str | type[Method] | Sequence[str | type[Method]] = "all",
-    dataset: str | type[Dataset] = "digits",
+    methods: str | Path | type[Method] | Sequence[str | Path | type[Method]] = "all",
+    dataset: str | Path | type[Dataset] = "digits",
     *,
     seeds: int | Sequence[int] | None = None,
     preset: str = "laptop",
@@ -240,8 +242,8 @@ def _tell_settings(comparison: Comparison, plan: Sequence[Job], console: Console
 
 
 def tune(
-    methods: str | type[Any] | Sequence[str | type[Any]] = "all",
-    dataset: str | type[Any] = "digits",
+    methods: str | Path | type[Any] | Sequence[str | Path | type[Any]] = "all",
+    dataset: str | Path | type[Any] = "digits",
     *,
     trials: int = 16,
     visits: int | str = "100..800",
@@ -273,9 +275,11 @@ def tune(
     from fedbench.runs.display import Display
     from fedbench.runs.execution import warner, workers_for
     from fedbench.runs.tuning import Rungs, Tuning
+    from fedbench.storage import TRIALS
 
     console = console or new_console()
-    check(trials=trials, search=search, scheduler=scheduler)
+    check(scheduler=scheduler)
+    trials, search = checked("trials", trials), checked("search", search)
     if evaluate_every is None:  # which stands for a preset's choice elsewhere
         raise BadInput("evaluate_every=None cannot be: give a whole number of at least 1")
     comparison = Comparison(
@@ -291,7 +295,7 @@ def tune(
         results=given_path(results, "results"),
         remote=scheduler is not None,
     )
-    check_writable(comparison.results)
+    check_writable(comparison.results / TRIALS)
     out = given_path(out, "out")
     if out.is_dir() or not out.parent.is_dir():
         raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
@@ -341,14 +345,14 @@ def report(
     """
     from fedbench.reporting import report as make
 
-    check(reference=reference, figures=figures, partitions=partitions, tuned=tuned)
+    check(reference=reference, partitions=partitions, tuned=tuned)
     return make(
         given_path(results, "results"),
         given_path(out, "out"),
         at=checked("at", at),
         reference=reference,
         targets=checked("targets", targets),
-        figures=figures,
+        figures=checked("figures", figures),
         partitions=partitions,
         tuned=tuned,
         settings_file=None if settings_file is None else given_path(settings_file, "settings_file"),

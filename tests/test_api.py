@@ -6,6 +6,7 @@ import functools
 import inspect
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,7 +270,49 @@ def test_python_and_the_command_line_have_the_same_arguments() -> None:
 
 def test_scores_of_no_runs_are_printed() -> None:
     """Those of a search that was stopped."""
-    assert str(fedbench.Scores([], [])) == "no runs"
+    none = fedbench.Scores([], [])
+    assert (str(none), none._repr_html_(), len(none.frame)) == ("no runs", "no runs", 0)
+
+
+SEARCH: dict[str, Any] = {
+    "trials": np.int64(2),
+    "visits": "5",
+    "evaluate_every": np.int64(5),
+    "jobs": 1,
+    "device": "cpu",
+}
+
+
+def test_a_search_with_numbers_of_numpy_writes_a_file_that_can_be_read(tmp_path: Path) -> None:
+    search: dict[str, Any] = {"fedavg.local.lr": np.array([0.1, 0.01])}
+    out = tmp_path / "tuned.toml"
+    fedbench.tune("fedavg", search=search, settings={"fedavg.local.steps": 1}, results=tmp_path, out=out, **SEARCH)
+    written = tomllib.loads(out.read_text())
+    assert (written["tuning"]["trials"], written["methods"]["fedavg"]["trials"]) == ([2], 2)
+    again = fedbench.run("fedavg", settings_file=out, seeds=[1], visits=5, jobs=1, results=tmp_path / "r", device="cpu")
+    assert len(again.frame) == 1
+
+
+def test_a_search_of_a_method_that_fails_tells_the_error_and_not_of_rates(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from fedbench.methods.fedavg import FedAvg\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Broken(FedAvg):\n"
+        "    title = 'Broken'\n"
+        "    paper = 'none'\n"
+        "    def server_receive(self, server, cohort, upload):\n"
+        "        raise RuntimeError('no luck')\n"
+    )
+    with pytest.raises(fedbench.api.Untuned, match=r"all 2 trials of broken failed .*RuntimeError: no luck") as refused:
+        fedbench.tune(tmp_path / "broken.py", results=tmp_path, out=tmp_path / "tuned.toml", **SEARCH)
+    assert "rates" not in str(refused.value)
+
+
+def test_a_search_whose_trials_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tuning").write_text("a file")
+    with pytest.raises(fedbench.BadInput, match=r"results cannot be written to .*tuning"):
+        fedbench.tune("fedavg", results=tmp_path, out=tmp_path / "tuned.toml", **SEARCH)
 
 
 CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {

@@ -182,6 +182,16 @@ def _elsewhere(bench: Bench) -> str:
     return "two processes"
 
 
+@KIT.check("what is called cached is read from its file", "DATA_ROOT/NAME.npz once it was loaded, unless not `cached`")
+def _cached(bench: Bench) -> str:
+    file = bench.root / f"{bench.plugin.name}.npz"
+    require(
+        not bench.plugin.cls.cached or (bool(len(bench.data.labels)) and file.is_file()),
+        f"there is no {file}: write `cached = False`, for changes of other samples would go unnoticed",
+    )
+    return str(file) if bench.plugin.cls.cached else "not cached"
+
+
 @KIT.check("loading does without torch's compiler", f"none of {', '.join(COMPILER)} is imported by it")
 def _compiler(bench: Bench) -> str:
     found = bench.elsewhere[0]["imported"]

@@ -52,3 +52,9 @@ def main() -> None:
     except BadInput as error:
         err.print(f"fedbench: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        words = f"fedbench: {error.filename}: permission denied; ask its owner, or choose another folder"
+        err.print(words, markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -84,18 +84,24 @@ def _flat(table: Mapping[str, object], before: str = "") -> Iterable[tuple[str, 
             yield f"{before}{name}", value
 
 
+def _with_files(networks: str, files: Mapping[str, str]) -> str:
+    """The text of `networks` in a spec, with the paths of those that are files."""
+    body, colon, order = networks.partition(":")
+    items = [item.partition("*") for item in body.split(",")]
+    return ",".join(f"{files.get(name, name)}{star}{count}" for name, star, count in items) + colon + order
+
+
 def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, scheduler: str | None = None) -> str:
     """The config file that asks for the runs of `comparison` again, with every default spelt out."""
     planned = comparison.jobs()
     spec = planned[0].spec
-    # the data set's own network may be a file, which its text in the spec does not name
-    own_file = comparison.network is None and bool(planned[0].networks)
+    methods = list(dict.fromkeys(job.method for job in planned))
     options: dict[str, object] = {
-        "methods": list(dict.fromkeys(job.method for job in planned)),
+        "methods": methods[0] if len(methods) == 1 else methods,  # one may be a file with a comma in its path
         "dataset": planned[0].dataset,
         "clients": spec.clients,
         "partition": planned[0].partition or spec.partition,
-        **({} if own_file else {"network": comparison.network or spec.network}),
+        "network": _with_files(spec.network, dict(planned[0].networks)),
         "seeds": list(dict.fromkeys(job.spec.seed for job in planned)),
         "visits": spec.visits,
         "evaluate-every": spec.evaluate_every,
@@ -107,7 +113,7 @@ def written(comparison: Comparison, jobs: int | None, jobs_per_gpu: int = 1, sch
         "results": str(comparison.results),
         "checkpoint-every": comparison.checkpoint_every,
         **({"data-root": str(comparison.data_root)} if comparison.data_root else {}),
-        **({"settings": str(comparison.settings_file)} if comparison.settings_file else {}),
+        **({"settings": str(comparison.settings_file.expanduser().absolute())} if comparison.settings_file else {}),
         **({"jobs": jobs} if jobs else {}),
         "jobs-per-gpu": jobs_per_gpu,
         **({"scheduler": scheduler} if scheduler else {}),

@@ -111,7 +111,7 @@ def _facts(stored: Result) -> list[tuple[str, str]]:
     facts += [(name, _value(value)) for name, value in spec.model_dump(exclude={"params"}).items()]
     facts += [(f"  {name}", _value(value)) for name, value in spec.params.items()]
     facts += [("code", stored.code), ("data set's code", stored.dataset_code or "-"), ("digest", stored.digest)]
-    facts += [(f"models of {spec.clients} clients", stored.models.file)] if stored.models else []
+    facts += [(f"models of {spec.clients - spec.novel_clients} clients", stored.models.file)] if stored.models else []
     return facts + [(name, _value(value)) for name, value in stored.provenance.items()]
 
 

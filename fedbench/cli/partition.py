@@ -43,8 +43,8 @@ def partition(
     ).spec
     made = make_partition(job.dataset, job.data_root, job.partition or spec.partition, spec.clients, seed)
     data = load_data(job.dataset, job.data_root)
-    out.print(f"{spec.dataset}, {spec.partition}, {spec.clients} clients, seed {seed}")
+    out.print(f"{spec.dataset}, {spec.partition}, {spec.clients} clients, seed {seed}", markup=False)
     out.print(summary(made, data), markup=False)
     if picture is not None:
         draw(made, data, picture)
-        out.print(f"picture: {picture}")
+        out.print(f"picture: {picture}", markup=False, soft_wrap=True)

@@ -182,8 +182,9 @@ def run(
 def _write(file: Path, text: str) -> None:
     try:
         file.expanduser().write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"--write-config {file} cannot be written: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # a name of a folder need be no text
+        reason = error.strerror if isinstance(error, OSError) else "it would hold a path that is no text"
+        raise BadInput(f"--write-config {file} cannot be written: {reason}") from None
     out.print(f"options: {file}", markup=False, soft_wrap=True)
 
 

@@ -164,6 +164,11 @@ def parse_networks(text: str, clients: int, where: Mapping[str, str] | None = No
             raise BadInput(f"in the networks {text!r}, {item!r} has no number of clients: write {item}*CLIENTS")
         plugin = find_network((where or {}).get(name.strip(), name.strip()))
         count = int(number) if star else clients
+        if other := next((o for o, _ in found if o.name == plugin.name and o.where != plugin.where), None):
+            raise BadInput(
+                f"in the networks {text!r}, {other.where} and {plugin.where} have one name, by which results tell "
+                "networks apart: rename one of the files"
+            )
         if found and found[-1][0].name == plugin.name:
             found[-1] = (plugin, found[-1][1] + count)
         else:

@@ -96,6 +96,14 @@ class SettingResults:
         made_with["kinds of device"] = {run.spec.device for run in self.runs}
         made_with["samples"] = {run.samples for run in self.runs if run.samples}
         made_with["code of the data set"] = {run.dataset_code for run in self.runs if run.dataset_code}
+        dealt: dict[int, set[str]] = {}
+        for run in self.runs:
+            dealt.setdefault(run.spec.seed, set()).add(run.partition)
+        found += [
+            f"with seed {seed} clients do not hold the same rows in all runs, although their partition is called alike"
+            for seed, checksums in dealt.items()
+            if len(checksums) > 1
+        ]
         for what, values in made_with.items():
             if len(values) > 1:
                 found.append(f"runs were made with different {what}: {', '.join(sorted(values))}")

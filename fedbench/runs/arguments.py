@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,9 +19,9 @@ _List = list[Any] | tuple[Any, ...]
 _COUNT, _LEAST_0, _SWITCH = "a whole number of at least 1", "a whole number of at least 0", "True or False"
 
 ARGUMENTS: dict[str, tuple[Any, str]] = {
-    "methods": (str | type[Any] | _List, "a name, a file, a class, or a list of these"),
-    "method": (str | type[Any] | None, "a name, a file or a class"),
-    "dataset": (str | type[Any], "a name, a file or a class"),
+    "methods": (str | Path | type[Any] | _List, "a name, a file, a class, or a list of these"),
+    "method": (str | Path | type[Any] | None, "a name, a file or a class"),
+    "dataset": (str | Path | type[Any], "a name, a file or a class"),
     "seeds": (int | list[int] | None, "a count such as 3, or a list such as [42, 27]"),
     "preset": (str, "a name such as 'laptop'"),
     "clients": (_Count | None, _COUNT),

@@ -181,7 +181,7 @@ class _Campaign:
                 return
 
     def _send(self, job: Job, shared: bool, able: frozenset[str]) -> Iterator[Outcome]:
-        lock: FileLock | None = FileLock(storage.work_path(job.results, job.spec, "lock"))
+        lock: FileLock | None = storage.run_lock(job.results, job.spec)
         assert lock is not None
         try:
             lock.acquire(timeout=0)

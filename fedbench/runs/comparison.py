@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,8 @@ class Comparison:
     """The question that a set of runs answers. None stands for the data set's or the preset's own choice."""
 
     # names, files or classes; a text has commas between them, and "all" is every method that has a name
-    methods: str | type[Any] | Sequence[str | type[Any]] = "all"
-    dataset: str | type[Any] = "digits"
+    methods: str | Path | type[Any] | Sequence[str | Path | type[Any]] = "all"
+    dataset: str | Path | type[Any] = "digits"
     seeds: int | Sequence[int] | None = None  # a count or a list
     preset: str = "laptop"
     clients: int | None = None
@@ -80,7 +81,7 @@ class Comparison:
         params = self.params(found)
         dataset, device = plugins.find_dataset(text_of("dataset", self.dataset)), self._device()
         clients = self.clients or plugins.stated_clients(dataset)
-        root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root"))
+        root = data_root(None if self.data_root is None else given_path(self.data_root, "--data-root")).absolute()
         if clients is None:
             clients = plugins.default_clients(dataset, load_data(dataset.where, root))
         networks = plugins.parse_networks(dataset.cls.network if self.network is None else self.network, clients)
@@ -137,7 +138,7 @@ class Comparison:
     def found(self) -> list[Plugin]:
         """The methods. Raises BadInput for one that there is not, and where there is none or one twice."""
         methods = plugins.listed(self.methods) if isinstance(self.methods, str) else self.methods
-        methods = [methods] if isinstance(methods, type) else methods
+        methods = [methods] if isinstance(methods, type | Path) else methods
         texts = [text_of("method", method).strip() for method in methods]
         texts = [text for text in texts if text]
         named = [plugins.find_method(text) for text in texts if text.lower() != "all"]
@@ -263,3 +264,8 @@ def check_writable(results: Path, jobs: Sequence[Job] = ()) -> None:
         for path in (result_path(results, job.spec), work_path(results, job.spec, "lock")):
             if path.exists() and not path.is_file():
                 raise BadInput(f"{path} is in the way: it is no file, and a run needs that place; remove it")
+        lock = work_path(results, job.spec, "lock")
+        if lock.exists() and not os.access(lock, os.W_OK):
+            raise BadInput(
+                f"{lock} may not be written to: it was left by another user's run; remove it, or have it removed"
+            )

@@ -18,6 +18,7 @@ from rich.text import Text
 from fedbench import storage
 from fedbench.runs import pool
 from fedbench.runs.job import Job, Note, Outcome
+from fedbench.storage.spec import Spec
 
 PLAIN_EVERY = 30.0  # seconds between two lines in a log file
 NOTEBOOK_EVERY = 1.0  # seconds between two updates of a notebook's output
@@ -279,14 +280,20 @@ def _left(seconds: float | None) -> str:
 
 
 def _names(jobs: Sequence[Job]) -> dict[str, str]:
-    """What runs are called: method and seed, and the setting where there are several."""
+    """What runs are called: method and seed, the setting where there are several, hyperparameters where they differ."""
     settings = {(job.spec.dataset, job.spec.clients, job.spec.network, job.spec.partition) for job in jobs}
     several = len(settings) > 1
-    return {
-        job.spec.identity: f"{job.spec.method} seed {job.spec.seed}"
-        + (f" on {job.spec.dataset}, {job.spec.clients} clients" if several else "")
-        for job in jobs
-    }
+    values: dict[str, dict[str, set[str]]] = {}  # by method and hyperparameter
+    for job in jobs:
+        for name, value in job.spec.params.items():
+            values.setdefault(job.spec.method, {}).setdefault(name, set()).add(str(value))
+
+    def called(spec: Spec) -> str:
+        differing = [f"{n}={v}" for n, v in spec.params.items() if len(values[spec.method][n]) > 1]
+        words = f"{spec.method} ({', '.join(differing)})" if differing else spec.method
+        return f"{words} seed {spec.seed}" + (f" on {spec.dataset}, {spec.clients} clients" if several else "")
+
+    return {job.spec.identity: called(job.spec) for job in jobs}
 
 
 def _checkpoint_is_fresh(job: Job, began: float) -> bool:

@@ -17,7 +17,7 @@ from fedbench.errors import BadInput
 from fedbench.runs.checkpoint import belonging, reached
 from fedbench.runs.comparison import check_possible
 from fedbench.runs.display import duration
-from fedbench.runs.job import Job, origin, passes
+from fedbench.runs.job import Job, leaves_a_state, origin, passes
 from fedbench.runs.prepare import prepare, samples_here
 from fedbench.runs.state import look, state_path, states
 from fedbench.runs.torch_settings import set_up_torch
@@ -157,11 +157,6 @@ def _kept_visits(job: Job) -> int | None:
     if not leaves_a_state(job):
         return None
     return next((visits for visits, path in states(job) if passes_through(job, visits) and _is_ours(job, path)), None)
-
-
-def leaves_a_state(job: Job) -> bool:
-    """Whether a longer run could go on from where this one ends."""
-    return not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length)
 
 
 def passes_through(job: Job, visits: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from fedbench import fast, plugins, storage
 from fedbench.dataset import Dataset
@@ -64,10 +64,11 @@ class Job:
 
     @property
     def codes(self) -> dict[str, str]:
-        """The code hashes of the partition and the networks that are plug-ins, by name."""
-        found = [plugins.find_network(where) for _, where in self.networks]
-        found += [plugins.partition_plugin(self.partition or self.spec.partition, Dataset)]
-        return {plugin.name: plugin.code for plugin in found if plugin.code}
+        """The code hashes of the partition and the networks that are plug-ins, by name; a network may have the same."""
+        found = {name: plugins.find_network(where).code for name, where in self.networks}
+        dealt = plugins.partition_plugin(self.partition or self.spec.partition, Dataset)
+        found[f"partition {dealt.name}" if dealt.name in found else dealt.name] = dealt.code
+        return {name: code for name, code in found.items() if code}
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,14 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-@contextlib.contextmanager
-def ctrl_c_left_to(parent: int) -> Iterator[None]:
-    """A worker ignores what asks for a stop: terminals and schedulers send it to all, and the parent asks by a file."""
-    if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def leave_stops_to(parent: int) -> None:
+    """A worker ignores what asks for a stop: terminals and schedulers send it to all, and the parent asks by a file.
+
+    From here on, and between two runs as well: an idle worker that dies takes the others down before their checkpoints.
+    """
+    if os.getpid() != parent and threading.current_thread() is threading.main_thread():
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda note: None) -> Outcome:
@@ -100,31 +97,31 @@ def work(job: Job, stop_file: Stop, parent: int, wait: bool, tell: Tell = lambda
 
     A job that another process is at ends as `busy`, or is waited for with `wait`. `tell` gets every note of progress.
     """
-    with ctrl_c_left_to(parent):
-        if stop_file.exists():
-            return Outcome(job, "stopped")
-        try:
-            job.results.joinpath(storage.WORK).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(storage.work_path(job.results, job.spec, "lock"))
-            while True:
-                try:
-                    with lock.acquire(timeout=LOOK_EVERY if wait else 0), set_up_torch(torch.device(job.device)):
-                        return _work(job, stop_file, tell)
-                except Timeout:
-                    if not wait:
-                        return Outcome(job, "busy")
-                if stop_file.exists():
-                    return Outcome(job, "stopped")
-        except BadInput as error:
-            storage.write_failure(job.results, job.spec, str(error))
-            return Outcome(job, "failed", str(error))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plug-in may call sys.exit, or raise whatever it likes
-            details = plugins.trace(error)
-            message = "; ".join([plugins.said(error), *getattr(error, "__notes__", ())])
-            storage.write_failure(job.results, job.spec, f"{details.rstrip()}\n{message}")
-            return Outcome(job, "failed", message, details)
+    leave_stops_to(parent)
+    if stop_file.exists():
+        return Outcome(job, "stopped")
+    try:
+        job.results.joinpath(storage.WORK).mkdir(parents=True, exist_ok=True)
+        lock = storage.run_lock(job.results, job.spec)
+        while True:
+            try:
+                with lock.acquire(timeout=LOOK_EVERY if wait else 0), set_up_torch(torch.device(job.device)):
+                    return _work(job, stop_file, tell)
+            except Timeout:
+                if not wait:
+                    return Outcome(job, "busy")
+            if stop_file.exists():
+                return Outcome(job, "stopped")
+    except BadInput as error:
+        storage.write_failure(job.results, job.spec, str(error))
+        return Outcome(job, "failed", str(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in may call sys.exit, or raise whatever it likes
+        details = plugins.trace(error)
+        message = "; ".join([plugins.said(error), *getattr(error, "__notes__", ())])
+        storage.write_failure(job.results, job.spec, f"{details.rstrip()}\n{message}")
+        return Outcome(job, "failed", message, details)
 
 
 def origin(job: Job) -> dict[str, Any]:
@@ -165,6 +162,11 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
         # it does what the engine asks of a dict
         progress.clients = Spill(progress.clients, path.parent)  # type: ignore[assignment]
     warnings += _growing(progress.server, problem.engine)
+    if dataset.cls.cached and not (job.data_root / f"{dataset.name}.npz").is_file():
+        warnings.append(
+            f"the data set {dataset.name} has read no {job.data_root / dataset.name}.npz: write `cached = False` in "
+            "its class, or results will not be made again when its samples change"
+        )
     keep = Keep(server=problem.unseen is not None, models=job.keep_models)
     saved = shown = time.monotonic()
     since = time.time()
@@ -210,7 +212,7 @@ def _work(job: Job, stop_file: Stop, tell: Tell) -> Outcome:
             unseen = adapt(progress.best_server, problem.unseen, problem.engine.rounds, adapting)
             if unseen is None:
                 return Outcome(job, "stopped", warnings=tuple(dict.fromkeys(warnings)))
-    if job.keep_state and not method.cls.depends_on_length:  # else no longer run could go on from it
+    if job.keep_state and leaves_a_state(job):
         try:
             checkpoint.save(state_path(job, spec.visits), progress, belongs_to)
         except OSError as error:
@@ -275,7 +277,7 @@ def _begin(
         warnings.append(f"the checkpoint {path} is not used: {refusal}; the run starts afresh")
     if progress is not None:
         return progress, path, warnings
-    if not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length):
+    if leaves_a_state(job):
         of_any_length, refusals = {key: value for key, value in belongs_to.items() if key != "visits"}, []
         for visits, state in states(job):
             if not _can_go_on(problem.engine, visits):
@@ -331,6 +333,11 @@ def _has_what_is_kept(job: Job, progress: Progress) -> bool:
 def _can_go_on(engine: Engine, visits: int) -> bool:
     """Whether a longer run passes through the end of a run of so many `visits`: a whole round, and an evaluation."""
     return passes(visits, engine.cohort_size, engine.schedule.evaluate_every)
+
+
+def leaves_a_state(job: Job) -> bool:
+    """Whether a longer run could go on from where this one ends."""
+    return not (job.spec.novel_clients or plugins.find_method(job.method).cls.depends_on_length)
 
 
 def passes(visits: int, size: int, every: int) -> bool:

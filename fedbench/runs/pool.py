@@ -8,19 +8,21 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from joblib import Parallel, delayed
 
 from fedbench import storage
 from fedbench.runs.checkpoint import belonging
 from fedbench.runs.devices import Devices
-from fedbench.runs.job import STOPPING, Job, Note, Outcome, ctrl_c_left_to, tidy, work
+from fedbench.runs.job import STOPPING, Job, Note, Outcome, leave_stops_to, tidy, work
+from fedbench.runs.prepare import refresh
 from fedbench.runs.state import look
 
 WATCH_EVERY = 0.25  # seconds after which the progress of the workers is read again
@@ -65,33 +67,68 @@ def _parallel(
     jobs: Sequence[Job], processes: int, stop_file: Path, wait: bool, devices: Devices | None
 ) -> Iterator[Outcome]:
     left = {job.spec.identity: job for job in jobs}
+    deaths: Counter[str] = Counter()  # by identity, of the pools in which a run was going on
 
     def pool(jobs: list[Job], processes: int) -> Iterator[Outcome]:
         tasks = (delayed(work_on)(devices, job, stop_file, os.getpid(), wait) for job in jobs)
-        for outcome in Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(tasks):
-            del left[outcome.job.spec.identity]
-            yield outcome
+        # loky by name: threads, which a user may have chosen for other work, would share what a process has once
+        parallel = Parallel(n_jobs=processes, backend="loky", batch_size=1, return_as="generator_unordered")
+        for outcome in parallel(tasks):
+            identity = outcome.job.spec.identity
+            del left[identity]
+            if deaths[identity]:
+                died = "a worker process died while it was going on (was memory short?), so it was begun again"
+                outcome = replace(outcome, warnings=(died, *outcome.warnings))
+            yield _believed(outcome)
 
-    try:
-        yield from pool(list(left.values()), processes)
-    except Exception:  # a worker that was killed takes the pool down with it: the rest goes on one by one
-        for job in list(left.values()):
-            try:
-                yield from pool([job], 2)  # with one process joblib would use this one
-            except Exception as error:
-                if stop_file.exists():
-                    yield Outcome(job, "stopped")
-                    continue
+    # a worker that is killed takes the pool down with it: what was going on is tried again, fewer runs at a time, and
+    # what was going on twice is tried alone, so that a run that kills its worker is known
+    while left and not stop_file.exists():
+        began = time.time()
+        todo = [job for identity, job in left.items() if deaths[identity] < 2] or [next(iter(left.values()))]
+        alone = deaths[todo[0].spec.identity] > 1
+        try:
+            yield from pool(todo, 2 if alone else processes)  # with one process joblib would use this one
+        except Exception as error:
+            if stop_file.exists():
+                break
+            if alone:
+                (job,) = todo
+                del left[job.spec.identity]
                 reason = f"its worker process died ({type(error).__name__}); was memory short?"
                 storage.write_failure(job.results, job.spec, reason)
                 yield Outcome(job, "failed", reason)
+                continue
+            begun = left.keys() & notes_in(jobs[0].results / storage.WORK, began)
+            deaths.update(begun or left.keys())
+            processes = max(2, processes // 2)
+    yield from (Outcome(job, "stopped") for job in left.values())
+
+
+def _believed(outcome: Outcome) -> Outcome:
+    """An outcome as this process sees it: what a worker made of other code or samples is not done."""
+    if outcome.ending == "done" and look(outcome.job).state != "done":
+        reason = "its result is not of the code and samples that are here now: were they changed while it was going on?"
+        return replace(outcome, ending="failed", message=f"{reason} Run it again")
+    return outcome
+
+
+_call: Path | None = None  # the stop file of the call for which this process worked last
 
 
 def work_on(devices: Devices | None, job: Job, stop_file: Path, parent: int, wait: bool) -> Outcome:
-    """`work` on one of the `devices`, once there is one to have. The outcome is of `job` as it was given."""
+    """`work` on one of the `devices`, once there is one to have. The outcome is of `job` as it was given.
+
+    A worker outlives the call that it was made for: for another call, what was edited since is read again.
+    """
+    global _call
+    if _call != stop_file and os.getpid() != parent:
+        _call = stop_file
+        refresh()
     if devices is None:
         return work(job, stop_file, parent, wait)
-    with ctrl_c_left_to(parent), devices.take(stop_file) as device:
+    leave_stops_to(parent)
+    with devices.take(stop_file) as device:
         if device is None:
             return Outcome(job, "stopped")
         return replace(work(replace(job, device=device), stop_file, parent, wait), job=job)
@@ -136,7 +173,8 @@ def stop_on_ctrl_c(stop_file: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        stop_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            stop_file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -199,7 +237,7 @@ def _tidy_alone(job: Job) -> None:
     kept = belonging(storage.work_path(job.results, job.spec, "checkpoint")) or {}
     if kept.get("models") and not job.keep_models:
         return
-    with contextlib.suppress(Timeout, OSError), FileLock(storage.work_path(job.results, job.spec, "lock"), timeout=0):
+    with contextlib.suppress(Timeout, OSError), storage.run_lock(job.results, job.spec).acquire(timeout=0):
         tidy(job)
 
 

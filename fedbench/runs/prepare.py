@@ -115,10 +115,10 @@ def _partition(where: str, root: Path, fingerprint: str, partition: str, clients
 
 
 def refresh() -> None:
-    """Read again what may be another one now: plug-in files that were edited, samples that come from no npz file."""
+    """Read again what may be another one now: plug-in files that were edited, partitions, samples of no npz file."""
+    _partition.cache_clear()  # a plug-in may read who holds what from wherever it likes
     if plugins.refresh():
         _loaded.clear()
-        _partition.cache_clear()
     if not all(from_file for _, _, from_file in list(_loaded.values())):
         _loaded.clear()
 

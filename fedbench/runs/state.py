@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from fedbench import plugins, storage
 from fedbench.errors import BadInput
-from fedbench.runs.prepare import samples_here
+from fedbench.runs.prepare import make_partition, samples_here
 from fedbench.storage import Facts, Index, Result, Spec
 
 if TYPE_CHECKING:
@@ -43,18 +45,31 @@ class Made(Protocol):
     def codes(self) -> Mapping[str, str]: ...
     @property
     def samples(self) -> str | None: ...
+    @property
+    def partition(self) -> str: ...
 
 
 def is_current(result: Made, job: Job) -> bool:
     """Whether `result` was made by the method, the samples and other plug-ins that `job` would use.
 
-    Samples are compared where the result names them and the file of them is here.
+    Samples are compared where the result names them and the file of them is here; who holds which rows where a plug-in
+    file says so, which may read it from wherever it likes.
     """
     data = plugins.find_dataset(job.dataset).code
     same = result.code == plugins.find_method(job.method).code and result.dataset_code in (data, None)
     if not same or result.codes != job.codes:
         return False
-    return result.samples is None or samples_here(job.dataset, job.data_root) in (result.samples, None)
+    if result.samples is not None and samples_here(job.dataset, job.data_root) not in (result.samples, None):
+        return False
+    return not job.partition or _dealt(job) in (result.partition, None)
+
+
+def _dealt(job: Job) -> str | None:
+    """The checksum of who would hold which rows; None where that cannot be made here."""
+    with contextlib.suppress(BadInput):
+        made = make_partition(job.dataset, job.data_root, job.partition, job.spec.clients, job.spec.seed)
+        return made.checksum()
+    return None
 
 
 def look(job: Job, index: Index | None = None) -> Found:
@@ -65,10 +80,12 @@ def look(job: Job, index: Index | None = None) -> Found:
     """
     path = storage.result_path(job.results, job.spec)
     found: State | None = None
-    if path.is_file():
+    if _is_there(path):
         try:
             facts, result = _facts(path, index)
         except BadInput:
+            if not os.access(path, os.R_OK):
+                raise
             found = "damaged"
         else:
             has_models = facts.models is not None and path.with_name(facts.models).is_file()
@@ -81,6 +98,13 @@ def look(job: Job, index: Index | None = None) -> Found:
         started = storage.work_path(job.results, job.spec, "checkpoint").is_file()
         found = "started" if started else "missing"
     return Found(found)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        raise BadInput(f"{path.parent} may not be entered: ask its owner, or choose another --results") from None
 
 
 def _facts(path: Path, index: Index | None) -> tuple[Facts, Result | None]:

@@ -27,8 +27,8 @@ from fedbench.plugins.finding import Plugin
 from fedbench.plugins.settings import configure, hyperparameters
 from fedbench.plugins.space import Dimension, Point, at_the_edge, changed, points
 from fedbench.runs.comparison import Comparison
-from fedbench.runs.estimate import leaves_a_state, passes_through
-from fedbench.runs.job import Job, Outcome
+from fedbench.runs.estimate import passes_through
+from fedbench.runs.job import Job, Outcome, leaves_a_state
 from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
 
@@ -165,8 +165,10 @@ class Tuning:
                 (search, trial, self.job(search, trial, rung)) for search in searches for trial in search.trials(count)
             ]
             todo = [job for _, _, job in planned if look(job).state != "done"]
-            if any(outcome.ending == "stopped" for outcome in make(rung, todo)):
+            outcomes = make(rung, todo)
+            if any(outcome.ending == "stopped" for outcome in outcomes):
                 return None
+            errors = {outcome.job.spec.identity: outcome.message for outcome in outcomes if outcome.ending == "failed"}
             for search in searches:
                 search.scores = {}
             for search, trial, job in planned:
@@ -185,10 +187,11 @@ class Tuning:
                     name, what = search.plugin.name, f"all {count} trials"
                     if any(score > float("-inf") for scores in search.scores.values() for score in scores):
                         what = "of every setting some trials"
-                    lost.append(
-                        f"{what} of {name} failed or diverged at {visits} visits: search smaller rates, "
-                        f"--search {name}.FIELD=..., or see the errors in {job.results}"
-                    )
+                    said = [
+                        errors[job.spec.identity] for s, _, job in planned if s is search if job.spec.identity in errors
+                    ]
+                    why = f"search smaller rates, --search {name}.FIELD=..."
+                    lost.append(f"{what} of {name} failed or diverged at {visits} visits: {(said or [why])[0]}")
             searches = [search for search in searches if search.left]
             self._tidy(searches, [job for _, _, job in planned], rung)
             if not searches:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from fedbench.errors import BadInput
@@ -34,6 +35,11 @@ def result_path(root: Path, spec: Spec) -> Path:
 def work_path(root: Path, spec: Spec, suffix: str) -> Path:
     """A file of a run in the making: `suffix` is lock, checkpoint, progress or error."""
     return root / WORK / f"{spec.identity}.{suffix}"
+
+
+def run_lock(root: Path, spec: Spec) -> FileLock:
+    """The lock of a run in the making, which whoever may write to the folder can take: results are shared."""
+    return FileLock(work_path(root, spec, "lock"), mode=0o666)
 
 
 @contextlib.contextmanager
@@ -150,6 +156,9 @@ def files(root: Path) -> Iterator[Path]:
         return
     if not root.is_dir():
         raise BadInput(f"there are no results in {root}: there is no such folder")
+    for folder in (root, *root.glob("*/"), *root.glob("*/*/")):  # what may not be read would look as if it were empty
+        if WORK not in folder.parts and not os.access(folder, os.R_OK | os.X_OK):
+            raise BadInput(f"{folder} may not be read: ask its owner, or choose another folder of results")
     found = [path for path in root.glob("*/*/*.json") if WORK not in path.relative_to(root).parts]
     inside = [path for form in ("*.json", "*/*.json") for path in root.glob(form)]
     yield from sorted(found + [path for path in inside if IDENTITY.fullmatch(path.stem)])

@@ -30,7 +30,7 @@ from fedbench.storage.spec import Spec
 HEAD = 16_384  # bytes; a head is a few hundred
 END = '\n "partition":'  # the key behind the head
 SETTLED = 2e9  # nanoseconds after which a file's times tell of every later change
-FORMAT = 2  # of the index; another one is made anew
+FORMAT = 3  # of the index; another one is made anew
 
 Stamp = tuple[int, int, int, int]  # size, inode, mtime and ctime of a file: other content has another stamp
 
@@ -108,6 +108,7 @@ class Facts:
     dataset_code: str | None
     codes: dict[str, str]
     samples: str | None
+    partition: str  # the checksum of who held which rows
     models: str | None  # the name of the file with the models
     cuts: tuple[int, ...]
     likeness: tuple[str, str, str, str]  # device, network, data set, method
@@ -126,6 +127,7 @@ class Facts:
             dataset_code=result.dataset_code,
             codes=result.codes,
             samples=result.samples,
+            partition=result.partition,
             models=result.models.file if result.models else None,
             cuts=() if whole else tuple(row.visits for row in result.history if row.visits),
             likeness=(spec.device, spec.network, spec.dataset, spec.method),

@@ -143,6 +143,11 @@ class Augmented(Right):
         return replace(samples(), images=torch.randint(256, (400, 1, 8, 8), dtype=torch.uint8))
 
 
+@wrong("what is called cached is read from its file", "write `cached = False`")
+class NotCached(Right):
+    cached = True
+
+
 @wrong("its own network takes the images", "too small for the network lenet")
 class TooSmall(Right):
     network = "lenet"

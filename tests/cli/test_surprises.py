@@ -172,6 +172,43 @@ def test_a_home_folder_that_there_is_not_is_named(run: Run, monkeypatch: pytest.
     assert "FEDBENCH_DATA '~nobody-of-this-name/data' cannot be a path" in err
 
 
+def test_a_config_finds_its_files_from_any_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one method in a folder with a comma, and a network that is a file."""
+    (tmp_path / "c,d").mkdir()
+    (tmp_path / "c,d" / "mine.py").write_text(MINE)
+    network = (
+        "from fedbench.models import mlp\n\n\ndef network(image, classes):\n    return mlp(image, classes, 8, 'net')\n"
+    )
+    (tmp_path / "net.py").write_text(network)
+    results = ("--results", str(tmp_path / "results"))
+    options = ("--visits", "4", "--seeds", "1", "--jobs", "1", "--clients", "5", "--device", "cpu", *results)
+    made = ("--methods", "c,d/mine.py", "--network", "./net.py*2,mlp-digits*3", "--write-config", "mine.toml")
+    assert run("run", *options, *made)[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "1 of 1 runs are done already" in run("run", "--config", "../mine.toml")[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of folders are bytes")
+def test_a_config_that_cannot_hold_a_path_is_refused(run: Run) -> None:
+    folder = os.fsdecode(b"r\xe9s")
+    status, _, err = run("run", "--results", folder, "--dry-run", "--write-config", "mine.toml")
+    assert (status, "mine.toml cannot be written: it would hold a path that is no text" in err) == (2, True)
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*arguments: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere/.work")
+
+    monkeypatch.setattr("fedbench.runs.housekeeping.leftovers", denied)
+    assert run("run", *ONE)[0] == 0
+    status, _, err = run("clean")
+    assert (status, err) == (
+        2,
+        "fedbench: /somewhere/.work: permission denied; ask its owner, or choose another folder\n",
+    )
+
+
 @pytest.mark.parametrize("folder", ["results", "results/digits", "results/digits/fedavg"])
 def test_a_report_of_the_folder_that_run_named(run: Run, folder: str) -> None:
     out = run("run", *ONE)[1]

@@ -329,7 +329,7 @@ def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Pa
     file.write_text(f"[tuning]\ndataset = 'digits'\nclients = 50\n{table.format('fedavg', 0.005)}")
     made = report(tmp_path / "r", tmp_path / "out", figures=0, settings_file=file)
     (note,) = (note for note in made.tables[0].notes if "of FedAvg" in note)
-    assert note.endswith(f"tuned, 16 trials, 9,600 visits ({file} was tuned with clients 50; here: clients 20)")
+    assert note.endswith(f"tuned, 16 trials, 9,600 visits ({file.name} was tuned with clients 50; here: clients 20)")
 
 
 @pytest.mark.parametrize("width", [30, 60, 100, 400])

@@ -222,7 +222,7 @@ def test_what_is_made_again_is_running_or_failed_although_it_has_a_result(tmp_pa
 
 
 def test_how_long_a_run_takes_is_not_told_from_one_of_another_network(tmp_path: Path) -> None:
-    speeds = Speeds([Facts("a", "f", "", None, {}, None, None, (), ("cpu", "mlp", "digits", "fedavg"), 10, 5.0)])
+    speeds = Speeds([Facts("a", "f", "", None, {}, None, "", None, (), ("cpu", "mlp", "digits", "fedavg"), 10, 5.0)])
     assert speeds.seconds(("cpu", "mlp", "digits", "fedavg"), 20) == 10.0
     assert speeds.seconds(("cpu", "mlp", "mnist", "local"), 20) == 10.0
     assert speeds.seconds(("cpu", "lenet", "cifar10", "fedavg"), 20) is None

@@ -5,17 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_runs import a_job, work
 
 from fedbench import storage
 from fedbench.errors import BadInput
 from fedbench.plugins.new import new
 from fedbench.runs.comparison import Comparison, check_possible, check_writable
+from fedbench.runs.state import look
 
 
 def test_results_that_cannot_be_written_are_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(BadInput, match=r"results cannot be written to .*file.*; choose another --results"):
         check_writable(tmp_path / "file" / "results")
+
+
+def test_a_lock_of_another_user_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody but its owner may write to a lock of mode 644; those of now are for all who share the folder."""
+    job = a_job(tmp_path)
+    assert work(job).ending == "done"
+    lock = storage.work_path(tmp_path, job.spec, "lock")
+    assert lock.stat().st_mode & 0o777 == 0o666
+    check_writable(tmp_path, [job])
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != lock)
+    with pytest.raises(BadInput, match=r"\.lock may not be written to: it was left by another user's run"):
+        check_writable(tmp_path, [job])
+
+
+def test_what_may_not_be_read_is_neither_absent_nor_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = a_job(tmp_path)
+    assert work(job).ending == "done"
+    path = storage.result_path(tmp_path, job.spec)
+    path.write_text("damaged")
+    assert look(job).state == "damaged"
+    monkeypatch.setattr("os.access", lambda place, mode: Path(place) not in (path, path.parent))
+    with pytest.raises(BadInput):
+        look(job)
+    with pytest.raises(BadInput, match=f"{path.parent} may not be read"):
+        list(storage.files(tmp_path))
+
+    def is_file(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(BadInput, match=f"{path.parent} may not be entered"):
+        look(job)
 
 
 def test_looking_whether_results_can_be_written_disturbs_nobody(

@@ -174,6 +174,14 @@ def test_runs_of_several_settings_are_told_apart(tmp_path: Path) -> None:
     assert names[jobs[0].spec.identity] == "fedavg seed 42 on digits, 10 clients"
 
 
+def test_runs_that_differ_in_hyperparameters_are_told_apart(tmp_path: Path) -> None:
+    """As the trials of a search are."""
+    jobs = [job for lr in (0.1, 0.01) for job in _jobs(tmp_path, settings={"all.local.lr": lr})]
+    names = module._names(jobs)
+    assert len(set(names.values())) == len(jobs)
+    assert names[jobs[0].spec.identity] == "fedavg (local.lr=0.1) seed 42"
+
+
 @pytest.mark.parametrize("width", range(20, 121, 5))
 def test_a_table_loses_columns_and_never_letters(width: int) -> None:
     table = Table(caption="c")
