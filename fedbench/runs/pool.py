@@ -19,6 +19,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed
 
 from fedbench import storage
+from fedbench.errors import BadInput
 from fedbench.runs.checkpoint import belonging
 from fedbench.runs.devices import Devices
 from fedbench.runs.job import STOPPING, Job, Note, Outcome, leave_stops_to, tidy, work
@@ -107,10 +108,15 @@ def _parallel(
 
 def _believed(outcome: Outcome) -> Outcome:
     """An outcome as this process sees it: what a worker made of other code or samples is not done."""
-    if outcome.ending == "done" and look(outcome.job).state != "done":
+    if outcome.ending != "done":
+        return outcome
+    try:
+        if look(outcome.job).state == "done":
+            return outcome
         reason = "its result is not of the code and samples that are here now: were they changed while it was going on?"
         return replace(outcome, ending="failed", message=f"{reason} Run it again")
-    return outcome
+    except BadInput as error:
+        return replace(outcome, ending="failed", message=str(error))
 
 
 _call: Path | None = None  # the stop file of the call for which this process worked last

@@ -83,6 +83,12 @@ def test_what_a_worker_made_of_other_code_is_not_done(tmp_path: Path, monkeypatc
     assert (outcome.ending, "Run it again" in outcome.message) == ("failed", True)
     assert pool._believed(Outcome(a, "stopped")).ending == "stopped"
 
+    def barred(job: Job) -> Found:
+        raise BadInput("it may not be read")
+
+    monkeypatch.setattr(pool, "look", barred)
+    assert pool._believed(Outcome(a, "done")) == Outcome(a, "failed", "it may not be read")
+
 
 def test_a_folder_of_data_is_that_of_the_call_wherever_a_worker_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -100,9 +106,9 @@ def toys(folder: Path) -> Job:
     return toy_job(folder)
 
 
-def toy_job(folder: Path) -> Job:
+def toy_job(folder: Path, method: str = "local") -> Job:
     return Comparison(
-        methods="local",
+        methods=method,
         seeds=[1],
         clients=2,
         visits=4,
@@ -142,17 +148,7 @@ def test_a_partition_that_reads_a_file_is_looked_at_again(tmp_path: Path) -> Non
     (tmp_path / "p" / "shares.json").write_text(json.dumps([[0.25] * 10, [0.75] * 10]))
     refresh()
     assert look(job, storage.Index(job.results)).state == "outdated"
-    other = Comparison(
-        methods="fedavg",
-        seeds=[1],
-        clients=2,
-        visits=4,
-        evaluate_every=4,
-        partition=str(tmp_path / "p" / "toy.py"),
-        network=str(tmp_path / "n" / "toy.py"),
-        device="cpu",
-        results=tmp_path / "results",
-    ).jobs()[0]
+    other = toy_job(tmp_path, "fedavg")
     assert work(other).ending == "done"
     made = fedbench.report(tmp_path / "results", tmp_path / "out", figures=0)
     assert "with seed 1 clients do not hold the same rows in all runs" in (made.out / "report.md").read_text()
