@@ -274,6 +274,7 @@ def tune(
     from fedbench.runs.comparison import Comparison, check_possible, check_writable
     from fedbench.runs.display import Display
     from fedbench.runs.execution import warner, workers_for
+    from fedbench.runs.settings_file import replaceable
     from fedbench.runs.tuning import Rungs, Tuning
     from fedbench.storage import TRIALS
 
@@ -299,6 +300,7 @@ def tune(
     out = given_path(out, "out")
     if out.is_dir() or not out.parent.is_dir():
         raise BadInput(f"the settings cannot be written to {out}: give a file in a folder that there is")
+    replaced = replaceable(out)
     rungs = Rungs.of(trials, str(visits), evaluate_every)
     values = {k: v if isinstance(v, str) else ",".join(map(str, v)) for k, v in (search or {}).items()}
     workers = workers_for(comparison.jobs(), jobs, jobs_per_gpu, scheduler)
@@ -318,6 +320,10 @@ def tune(
     found, lost = ended
     try:
         if found:
+            if gone := ", ".join(sorted(replaced - {each.method for each in found})):
+                warner(console)(
+                    f"{out} had settings of {gone}, which go: tune all in one search to have them in one file"
+                )
             searched.write(out, found)
     except OSError as error:
         raise BadInput(f"the settings cannot be written to {out}: {error.strerror}; choose another --out") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import fedbench
 from fedbench import plugins, tree
@@ -291,6 +293,20 @@ def test_a_search_with_numbers_of_numpy_writes_a_file_that_can_be_read(tmp_path:
     assert (written["tuning"]["trials"], written["methods"]["fedavg"]["trials"]) == ([2], 2)
     again = fedbench.run("fedavg", settings_file=out, seeds=[1], visits=5, jobs=1, results=tmp_path / "r", device="cpu")
     assert len(again.frame) == 1
+
+
+def test_a_search_overwrites_no_other_file_and_says_what_it_replaces(tmp_path: Path) -> None:
+    out, options = tmp_path / "tuned.toml", {**SEARCH, "settings": {"all.local.steps": 1}, "results": tmp_path}
+    out.write_text("[project]\nname = 'mine'\n")
+    with pytest.raises(fedbench.BadInput, match=r"tuned.toml is no settings file .*; it is not overwritten: remove it"):
+        fedbench.tune("fedavg", out=out, **options)
+    assert "mine" in out.read_text()
+    out.unlink()
+    fedbench.tune("fedavg", out=out, **options)
+    text = io.StringIO()
+    fedbench.tune("local", out=out, console=Console(file=text, width=300), **options)
+    assert f"{out} had settings of fedavg, which go" in text.getvalue()
+    assert set(tomllib.loads(out.read_text())["methods"]) == {"local"}
 
 
 def test_a_search_of_a_method_that_fails_tells_the_error_and_not_of_rates(tmp_path: Path) -> None:

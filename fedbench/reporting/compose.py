@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,11 +122,19 @@ def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
         if tuned is None or not row.cell.runs:
             return row
         spec = row.cell.runs[0].spec
-        same = all(str(spec.params.get(name)) == value for name, value in tuned.settings.items())
+        same = all(_is_said(spec.params.get(name), text) for name, text in tuned.settings.items())
         there = elsewhere(file, spec) if same else ""
         return replace(row, note=f"{tuned.words}{there and f' ({there})'}" if same else f"not those of {file.name}")
 
     return replace(setting, rows=[noted(row) for row in setting.rows])
+
+
+def _is_said(value: object, text: str) -> bool:
+    """Whether `text` says the `value` of a hyperparameter, in whichever form: 0.01 is 1e-2."""
+    said = str(value)
+    with contextlib.suppress(ValueError):
+        return float(said) == float(text)
+    return said.lower() == text.lower()
 
 
 def _uncut(failures: Sequence[Failure]) -> list[str]:

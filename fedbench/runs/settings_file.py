@@ -57,6 +57,14 @@ def read_settings(path: Path) -> dict[str, Settings]:
         raise BadInput(f"{path} is no settings file as `fedbench tune` writes it ({what})") from None
 
 
+def replaceable(path: Path) -> set[str]:
+    """The methods in the settings file that is to be replaced. Raises BadInput where another file has its place."""
+    try:
+        return set(read_settings(path)) if path.is_file() and path.stat().st_size else set()
+    except BadInput as error:
+        raise BadInput(f"{error}; it is not overwritten: remove it, or choose another --out") from None
+
+
 def elsewhere(path: Path, spec: Spec) -> str:
     """What a settings file was tuned on, where that is not what it is used for; empty where it is."""
     tuned = _content(path).get("tuning")

@@ -317,6 +317,20 @@ def test_how_hyperparameters_were_chosen_is_noted(tmp_path: Path, make: Maker) -
     assert "hyperparameters of Local: defaults" in text
 
 
+def test_a_number_is_said_in_any_form(tmp_path: Path, make: Maker) -> None:
+    put(tmp_path / "r", make("fedavg", params={"mu": None, "flag": True, "kind": "a"}))
+    for lr, mu, flag, kind, same in (
+        *(("5e-3", "none", "true", "a", True), ("0.005", "None", "True", "a", True)),
+        *(("0.05", "none", "true", "a", False), ("0.005", "0", "true", "a", False), ("0.005", "none", "1", "a", False)),
+        ("0.005", "none", "true", "b", False),
+    ):
+        file = tmp_path / "tuned.toml"
+        told = f'{{ "local.lr" = "{lr}", "mu" = "{mu}", "flag" = "{flag}", "kind" = "{kind}" }}'
+        file.write_text(f'[tuning]\n[methods.fedavg]\nsettings = {told}\ncode = "x"\ntrials = 16\nvisits = 9600\n')
+        made = report(tmp_path / "r", tmp_path / "out", figures=0, settings_file=file)
+        assert ("tuned, 16 trials" in (made.out / "report.md").read_text()) == same
+
+
 def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Path, make: Maker) -> None:
     file = tmp_path / "tuned.toml"
     table = '[methods.{}]\nsettings = {{ "local.lr" = {} }}\ncode = "x"\ntrials = 16\nvisits = 9600\n'
