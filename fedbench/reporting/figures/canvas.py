@@ -81,18 +81,20 @@ def readable(color: str) -> str:
 def short_names(titles: Iterable[str]) -> dict[str, str]:
     """Methods' names as figures have room for them, by title, no two of them alike.
 
-    Of a long one its two ends; where several have the same ends, the whole with the rooms of hyperparameters as
-    initials, `l.lr=0.05` for `local.lr=0.05`; where these are alike too, the whole.
+    Of a long one its two ends. Where that makes some alike, long ones have initials for the rooms of hyperparameters,
+    `l.lr=0.05` for `local.lr=0.05`; and what is alike then is whole.
     """
-    made = {title: _ends(title) for title in titles}
-    for form in (_initials, str):
+    titles = list(titles)
+    for form in (_ends, _initials):
+        made = {title: title if len(title) <= NAME else form(title) for title in titles}
         count = Counter(made.values())
-        made.update({title: form(title) for title, short in made.items() if count[short] > 1})
-    return made
+        if max(count.values(), default=1) == 1:
+            return made
+    return {title: title if count[short] > 1 else short for title, short in made.items()}
 
 
 def _ends(title: str) -> str:
-    return title if len(title) <= NAME else f"{title[: NAME // 2 - 1].rstrip()}\u2026{title[-NAME // 2 :].lstrip()}"
+    return f"{title[: NAME // 2 - 1].rstrip()}\u2026{title[-NAME // 2 :].lstrip()}"
 
 
 def _initials(title: str) -> str:
