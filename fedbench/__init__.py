@@ -20,6 +20,7 @@ __all__ = [
     "Scores",
     "Stopped",
     "Untuned",
+    "load_embeddings",
     "load_models",
     "load_results",
     "report",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fedbench.errors import BadInput
     from fedbench.method import Method
     from fedbench.reporting import Report
-    from fedbench.runs.kept import load_models
+    from fedbench.runs.kept import load_embeddings, load_models
     from fedbench.storage import load_results
 
 
@@ -66,6 +67,7 @@ HOMES = {
     "Stopped": "fedbench.api",
     "Untuned": "fedbench.api",
     "check": "fedbench.check",
+    "load_embeddings": "fedbench.runs.kept",
     "load_models": "fedbench.runs.kept",
     "load_results": "fedbench.storage",
     "report": "fedbench.api",

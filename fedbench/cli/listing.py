@@ -113,7 +113,7 @@ def tuned_table(found: Iterable[Tuned]) -> Table:
     table = _table("method", "chosen", "validation, %", "settings tried", "trials", "visits")
     for each in found:
         chosen = ", ".join(f"{name}={value}" for name, value in each.settings.items())
-        visits = f"{each.visits:,}" + (" (each rung anew)" if each.anew else "")
+        visits = f"{each.visits:,}" + (" (rungs begun anew)" if each.anew else "")
         trials = f"{each.trials}" + (f" ({each.failed} failed)" if each.failed else "")
         table.add_row(each.method, Text(chosen), f"{100 * each.score:.2f}", str(each.points), trials, visits)
     return table

@@ -177,7 +177,9 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
                 for quantity in chosen["quantity"] or [ACCURACY]
             ]
         )
-    left, right = ([_find(name, known, experiment) for name in names] for names in (rule.left, rule.right))
+    left, right = (  # two names may be of one column
+        list(dict.fromkeys(_find(name, known, experiment) for name in names)) for names in (rule.left, rule.right)
+    )
     dimensions = {dimension for dimension, _ in (*left, *right)}
     if len(dimensions) != 1:
         what = ", ".join(f"{name} is a {dimension}" for dimension, name in (*left, *right))
@@ -185,7 +187,7 @@ def resolve(rule: Rule, experiment: Experiment) -> Resolved:
     subject = dimensions.pop()
     if chosen[subject]:
         raise BadInput(f"the rule compares {subject}s, and names {chosen[subject][0]!r} behind `in`, which is one too")
-    if rule.kind == "equal" and len(set(left)) < 2:
+    if rule.kind == "equal" and len(left) < 2:
         raise BadInput("`equal` needs at least two names")
     if both := set(left) & set(right):
         raise BadInput(f"the rule compares {min(both)[1]!r} with itself: name another {subject}")

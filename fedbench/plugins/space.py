@@ -90,16 +90,17 @@ def points(plugin: Plugin, space: Mapping[str, Dimension], count: int, seed: int
     rng = numpy_stream(seed, "tune", plugin.name)
     params = configure(plugin, {})
     default, own = {name: params[name] for name in space}, search_space(plugin.cls)
+    # a user's values may leave the defaults out, a method's own do not
+    among = all(space[name] == own.get(name) or _holds(space[name], value) for name, value in default.items())
     if all(isinstance(dimension, Grid) for dimension in space.values()):
         grids: Sequence[Sequence[Scalar]] = [d.values for d in space.values() if isinstance(d, Grid)]
         every = [dict(zip(space, values, strict=True)) for values in itertools.product(*grids)]
-        first = [default] if default in every else []  # a user's grid may leave the defaults out
+        first = [default] if among else []
         others = [point for point in every if point != default]
         wanted = count - len(first)
         if len(others) > wanted:
             others = [others[i] for i in sorted(rng.choice(len(others), wanted, replace=False))]
         return [*first, *others]
-    among = all(space[name] == own.get(name) or _holds(space[name], value) for name, value in default.items())
     drawn: list[Point] = [default] if among else []
     for _ in range(DRAWS * count):  # a narrow range has few values of three digits
         if len(drawn) == count:

@@ -14,8 +14,8 @@ fails. That one was looked for among m, and chance has m occasions: its interval
 * `A > each of B, C`: holds where that is so for each, does not where it fails for one.
 * `equal within M: A, B, ...`: holds where the intervals of all differences lie within -M .. M (two one-sided tests),
   does not where one lies outside.
-* `falls with: AXIS`: each seed has the slope of a straight line through its numbers along the axis; holds where the
-  interval of the slopes lies below zero, does not where it lies above.
+* `falls with: AXIS`: each seed has the slope of a straight line through its numbers along the axis, told as the change
+  over the whole axis; holds where the interval of the slopes lies below zero, does not where it lies above.
 """
 
 from __future__ import annotations
@@ -167,13 +167,14 @@ def decide(
         found.append((verdict, min(over.mean - low, high - over.mean), f"{name}: {over}"))
     for line in series:
         name = " ".join(filter(None, [line[0].quantity, line[0].method and f"of {line[0].method}"]))
-        slopes = _slopes(rule.axis, line, values, places)
-        if not slopes:
+        changes, ends = _changes(rule.axis, line, values, places)
+        if not changes:
             found.append(("not tested", 0.0, f"{name}: no seed has two places on the axis {rule.axis}"))
             continue
         low, high = (0.0, np.inf) if rule.kind == "rises" else (-np.inf, 0.0)
-        verdict, over = _judged(slopes, low, high, refuting)
-        found.append((verdict, min(over.mean - low, high - over.mean), f"slope of {name} along {rule.axis}: {over}"))
+        verdict, over = _judged(changes, low, high, refuting)
+        where = f"{rule.axis} from {ends[0]:.3g} to {ends[1]:.3g}"
+        found.append((verdict, min(over.mean - low, high - over.mean), f"change of {name} along {where}: {over}"))
     worst = min(found, key=lambda part: (ORDER.index(part[0]), part[1]))
     many = f" (the closest of {len(found)} comparisons)" if len(found) > 1 else ""
     return worst[0], worst[2] + many
@@ -203,19 +204,25 @@ def _common(a: CellName, b: CellName) -> str:
     return f", {' '.join(shared)}" if shared else ""
 
 
-def _slopes(
+def _changes(
     axis: str,
     line: Sequence[CellName],
     values: Mapping[CellName, Mapping[int, float]],
     places: Mapping[tuple[str, str], Mapping[int, float]],
-) -> list[float]:
-    """The slope of a straight line through the numbers of each seed that all cells of a series have."""
-    slopes = []
+) -> tuple[list[float], tuple[float, float]]:
+    """What a straight line through the numbers of each seed that all cells of a series have changes by; and the axis.
+
+    Over the whole axis, which is the same for all seeds, so that the unit of the axis does not matter.
+    """
+    points = []
     for seed in values[line[0]]:
         if not all(seed in values[cell] and seed in places.get((axis, cell.column), {}) for cell in line):
             continue
         x = np.array([places[axis, cell.column][seed] for cell in line])
-        y = np.array([values[cell][seed] for cell in line])
         if np.ptp(x) > 0:
-            slopes.append(float(np.polyfit(x, y, 1)[0]))
-    return slopes
+            points.append((x, np.array([values[cell][seed] for cell in line])))
+    if not points:
+        return [], (0.0, 0.0)
+    ends = float(min(x.min() for x, _ in points)), float(max(x.max() for x, _ in points))
+    span = ends[1] - ends[0]
+    return [float(np.polyfit((x - ends[0]) / span, y, 1)[0]) for x, y in points], ends

@@ -32,9 +32,9 @@ EXPLANATION = (
     f"the level that Holm's step leaves to its comparison (at least {1 - LEVEL:.0%}), so that it excludes 0 "
     f"exactly where the corrected p is below {LEVEL}. With one seed there is no test and no interval, for clients "
     "of one run share its training: what is shown then describes these runs and no others. The share of clients "
-    "won counts a tie as half. Wilcoxon's signed-rank p (two-sided, exact, zeros dropped, Holm) is over pairs of "
-    "one client under one seed: it takes these runs as they are, speaks of their clients alone, and decides "
-    "nothing here."
+    "won counts a tie as half. Wilcoxon's signed-rank p (two-sided, zeros dropped, Holm; exact up to "
+    f"{EXACT} pairs that differ, beyond them by the normal approximation) is over pairs of one client under one "
+    "seed: it takes these runs as they are, speaks of their clients alone, and decides nothing here."
 )
 EXPLANATION_OF_CLAIMS = (
     f"A claim holds where the interval at {1 - LEVEL:.0%} of each of its comparisons over seeds lies where it should. "
@@ -212,6 +212,7 @@ def _corrected(found: Mapping[str, Pairs]) -> dict[str, Difference]:
     """The differences of all `found`, with p-values and intervals for so many comparisons at once."""
     tests = {name: test for name, pairs in found.items() if (test := student(pairs.seeds))}
     p = dict(zip(tests, holm([test[2] for test in tests.values()]), strict=True))
+    steps = {name: len(p) - rank for rank, name in enumerate(sorted(p, key=lambda name: tests[name][2]))}
     made = {}
     for name, pairs in found.items():
         values = pairs.all_clients
@@ -226,9 +227,11 @@ def _corrected(found: Mapping[str, Pairs]) -> dict[str, Difference]:
             clients_p=Gap(Missing.NO_TEST, "1 seed: descriptive only"),
         )
         if name in tests:
-            raw = tests[name][2]
-            # p after correction is p times a factor; the interval has the level divided by it, and so decides alike
-            again = student(pairs.seeds, LEVEL * raw / p[name] if raw else LEVEL / len(tests))
+            raw, level = tests[name][2], LEVEL / steps[name]
+            if raw < level and p[name] >= LEVEL:
+                # a step before this one has failed, so that p was multiplied by more: the level is divided by as much
+                level = LEVEL * raw / p[name]
+            again = student(pairs.seeds, level)
             assert again is not None
             made[name] = replace(made[name], low=again[0], high=again[1], p=p[name])
     several = {name: pairs.all_clients for name, pairs in found.items() if len(pairs.seeds) > 1}

@@ -33,7 +33,7 @@ class Claim(Protocol):
 
     @property
     def verdict(self) -> str:
-        """What became of it, in a word or two: "holds", "does not hold", "cannot be told", "not tested"."""
+        """What became of it, in a word or two: "holds", "does not hold", "undecided", "not tested"."""
 
     @property
     def evidence(self) -> str:

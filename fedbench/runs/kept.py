@@ -93,8 +93,8 @@ def load_models(
     its tensors by name; with `modules` a `torch.nn.Module` that computes the network's logits, for which the data set
     is read from `data_root` (the shape of its images and how they are normalised). `method`, `dataset` and `networks`
     are the files (or classes) of plug-ins that are not found by name. Raises BadInput where no models were kept, where
-    their file is missing, damaged or of another run, and, unless `any_code`, where the run was made by other code than
-    is here now.
+    their file is missing, damaged or of another run, and, unless `any_code`, where the method has other code than is
+    here now, and with `modules` the data set or a network.
     """
     check(modules=modules, method=method, networks=networks, any_code=any_code)
     if dataset is not None:

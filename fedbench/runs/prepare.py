@@ -124,7 +124,11 @@ def refresh() -> None:
 
 
 def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:
-    """Set a method up for each of the networks, and no more. Raises BadInput where it refuses its hyperparameters."""
+    """Set a method up for each of the networks, and no more.
+
+    Raises BadInput where it refuses its hyperparameters, and for a network that only unseen clients have.
+    """
+    _places(spec, networks)
     built = tuple(make_network(plugin, data) for plugin in networks.distinct)
     for network in built:
         task = Task(
@@ -138,6 +142,21 @@ def try_out(spec: Spec, method: Plugin, networks: Networks, data: Data) -> None:
             classes=data.classes,
         )
         plugins.build(method, task, spec.params)
+
+
+def _places(spec: Spec, networks: Networks) -> list[int]:
+    """For each client the place of its network; empty where there is one. Raises BadInput for an untrained network."""
+    if len(networks.distinct) == 1:
+        return []
+    places, trained = networks.places(spec.seed), spec.clients - spec.novel_clients
+    for client in range(trained, spec.clients):
+        if places[client] not in places[:trained]:
+            raise BadInput(
+                f"the network {networks.distinct[places[client]].name} of the unseen client {client} is that of no "
+                f"training client (they are the first {trained}), so that no server learns anything for it: give it to "
+                "one of them, or hold out fewer clients"
+            )
+    return places
 
 
 def prepare(
@@ -162,7 +181,7 @@ def prepare(
     dealt = make_partition(dataset.where, root, partition or spec.partition, spec.clients, spec.seed)
     networks = networks or plugins.parse_networks(spec.network, spec.clients)
     built = tuple(make_network(plugin, data) for plugin in networks.distinct)
-    places = networks.places(spec.seed) if len(built) > 1 else ()
+    places = _places(spec, networks)
     dtype = DTYPES[spec.dtype]
 
     def engine(ids: range) -> Engine:

@@ -4,8 +4,8 @@ Successive halving: all trials are trained for the first number of visits, the b
 many, and so on, until two are left. The method's defaults are never among those that are dropped: settings that lead
 early may lead nowhere, and no choice shall be worse on validation than what one has without tuning. A method with fewer
 settings than trials has each under several seeds. A trial goes on from its state of the rung before; a method that
-depends on the length of the run is run anew. Trials are ordinary runs, in a folder of their own, with seeds that
-comparisons do not use.
+depends on the length of the run is run anew, and so is a trial whose state is gone. Trials are ordinary runs, in a
+folder of their own, with seeds that comparisons do not use.
 
 Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 2018, describe successive halving and its use; that
 the defaults stay is ours.
@@ -31,6 +31,7 @@ from fedbench.runs.estimate import passes_through
 from fedbench.runs.job import Job, Outcome, leaves_a_state
 from fedbench.runs.settings_file import write_settings
 from fedbench.runs.state import look, state_path
+from fedbench.storage import Result
 
 FIRST_SEED = 1001  # and those behind it: comparisons take 42, 27, 13, 0, 1, 2, ...
 
@@ -93,8 +94,8 @@ class Search:
     default: int | None  # the place of the method's defaults among the points, if they are there
     left: list[int]
     visits: int = 0  # spent so far
-    anew: bool = False  # whether rungs did not go on from each other
-    trained: set[Trial] = field(default_factory=set)  # on the last rung
+    anew: bool = False  # whether some runs did not go on from those of the rung before
+    trained: dict[Trial, Result | None] = field(default_factory=dict)  # on the last rung; None: no result
     failed: set[Trial] = field(default_factory=set)  # on any rung, diverged ones among them
     scores: dict[int, list[float]] = field(default_factory=dict)  # of the last rung, by point
 
@@ -138,7 +139,7 @@ class Tuned:
     points: int  # settings that were tried
     trials: int
     visits: int  # spent on all trials together
-    anew: bool  # every rung was run from the start
+    anew: bool  # some runs did not go on from those of the rung before: their visits are counted again
     code: str
     failed: int  # trials that failed or diverged
     edges: Mapping[str, str]  # chosen values at the edge of their grid: "least" or "greatest"
@@ -169,18 +170,19 @@ class Tuning:
             if any(outcome.ending == "stopped" for outcome in outcomes):
                 return None
             errors = {outcome.job.spec.identity: outcome.message for outcome in outcomes if outcome.ending == "failed"}
+            trained = {search.plugin.name: search.trained for search in searches}
             for search in searches:
-                search.scores = {}
+                search.scores, search.trained = {}, {}
             for search, trial, job in planned:
-                score = _score(job)
+                before, result = trained[search.plugin.name], _result(job)
+                score = _score(result)
                 if score == float("-inf"):
                     search.failed.add(trial)
                 search.scores.setdefault(trial.point, []).append(score)
-                goes_on = trial in search.trained and self._goes_on(job, rung)
+                search.trained[trial] = result
+                goes_on = trial in before and self._goes_on(job, rung) and _began_with(result, before[trial])
                 search.visits += visits - (self.rungs.visits[rung - 1] if goes_on else 0)
-                search.anew = search.anew or (trial in search.trained and not goes_on)
-            for search in searches:
-                search.trained = {trial for other, trial, _ in planned if other is search}
+                search.anew = search.anew or (trial in before and not goes_on)
             for search in searches:
                 search.left = search.survivors()
                 if not search.left:
@@ -251,7 +253,7 @@ class Tuning:
         return made
 
     def _goes_on(self, job: Job, rung: int) -> bool:
-        """Whether the run `job` of a rung goes on from where the rung before ended."""
+        """Whether the run `job` of a rung can go on from where the rung before ended."""
         return leaves_a_state(job) and passes_through(job, self.rungs.visits[rung - 1])
 
     def _set(self, plugin: Plugin) -> list[str]:
@@ -290,7 +292,7 @@ class Tuning:
                     path.unlink(missing_ok=True)
 
     def _tuned(self, search: Search) -> Tuned:
-        best = search.ranked()[0]
+        best = next(point for point in search.ranked() if point in search.left)  # a seed may have failed the first
         return Tuned(
             method=search.plugin.name,
             settings=search.points[best],
@@ -306,10 +308,20 @@ class Tuning:
         )
 
 
-def _score(job: Job) -> float:
-    """The best validation accuracy of a trial, pooled; minus infinity where it failed or diverged."""
+def _result(job: Job) -> Result | None:
+    """What a trial came to, or None where it failed."""
     found = look(job)
-    if found.state != "done":
-        return float("-inf")
-    result = found.read(job)
-    return float("-inf") if result.diverged else result.best.val_accuracy
+    return found.read(job) if found.state == "done" else None
+
+
+def _score(result: Result | None) -> float:
+    """The best validation accuracy of a trial, pooled; minus infinity where it failed or diverged."""
+    return float("-inf") if result is None or result.diverged else result.best.val_accuracy
+
+
+def _began_with(result: Result | None, shorter: Result | None) -> bool:
+    """Whether a run went on from a shorter one, and did not make its visits again.
+
+    Its history then begins with the shorter one's, seconds included. A run that failed is taken to have gone on.
+    """
+    return result is None or shorter is None or result.history[: len(shorter.history)] == shorter.history

@@ -259,8 +259,12 @@ LATER = frozenset({"gradients", "personalize_gradients", "earlier"})  # keys tha
 
 
 def digest(payload: dict[str, Any]) -> str:
-    """SHA-256 of a result's numbers, its spec and its code: all but what NO_NUMBERS names."""
-    return hashlib.sha256(json.dumps(_timeless(payload), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of a result's numbers, its spec and its code: all but what NO_NUMBERS names.
+
+    The spec counts whole, for a hyperparameter may have any name.
+    """
+    counted = {**_timeless(payload), "spec": payload["spec"]}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 
 
 def _timeless(value: Any) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_runs import a_job
 
+from fedbench import storage
 from fedbench.api import reproduce
 from fedbench.dataset import Data
 from fedbench.datasets.cifar100 import COARSE, coarse_of_fine
@@ -77,7 +79,9 @@ def made(tmp_path: Path, extras: str, column: str = "", keep: bool = False) -> t
 
 
 @pytest.mark.slow
-def test_extractors_give_back_the_stored_scores_on_the_diagonal(tmp_path: Path) -> None:
+def test_extractors_give_back_the_stored_scores_on_the_diagonal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     material, out = made(tmp_path, "extractors", keep=True)
     for method in ("fedavg", "pfedhn-pc"):
         for stored in material.stored["one", method]:
@@ -90,11 +94,32 @@ def test_extractors_give_back_the_stored_scores_on_the_diagonal(tmp_path: Path) 
     values = parts(material.plan).values
     assert set(values[CellName("diagonal", "pfedhn-pc", "one")]) == {42, 27}
     assert (out / "figures" / "one-pfedhn-pc-raw.png").is_file()
+    stored, *_ = material.stored["one", "pfedhn-pc"]  # a diverged model is right about nothing, as in training
+    before = matrix(stored, material)[0]
+    with monkeypatch.context() as patch:
+        read = storage.read_models
+
+        def diverged(*place: Any) -> Any:
+            models, embeddings = read(*place)
+            return {**models, 0: {name: value * torch.nan for name, value in models[0].items()}}, embeddings
+
+        patch.setattr("fedbench.reporting.paper.extractors.read_models", diverged)
+        after = matrix(stored, material)[0]
+    assert not after[0].any()
+    assert not after[:, 0].any()
+    np.testing.assert_array_equal(after[1:, 1:], before[1:, 1:])
     for stored in material.stored["one", "pfedhn-pc"]:  # a damaged file is a sentence, and the rest goes on
         assert stored.result.models is not None
         stored.path.with_name(stored.result.models.file).write_bytes(b"damaged")
     table = next(table for table in parts(material.plan).tables if table.name == "extractors-problems")
     assert "is damaged" in table.rows[0][0]
+    accuracy = CellName("accuracy", "pfedhn-pc", "one")
+    for stored in material.stored["one", "pfedhn-pc"]:  # nor do accuracies go with a file that is missing
+        assert stored.result.models is not None
+        stored.path.with_name(stored.result.models.file).unlink()
+    without = parts(material.plan)
+    assert without.values[accuracy] == values[accuracy]
+    assert CellName("diagonal", "pfedhn-pc", "one") not in without.values
 
 
 @pytest.mark.slow

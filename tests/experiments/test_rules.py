@@ -314,6 +314,28 @@ def test_a_trend_is_decided_by_the_slopes_of_seeds() -> None:
     assert slope("falls with: k", falling[:, :1], xs[:1]) == "not tested"
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_a_trend_does_not_depend_on_the_unit_of_its_axis(unit: float) -> None:
+    """The axis as 0, 1/3, 1 has deviations (-4, -1, 5) / 9 with squares of 42 / 81: the change along it of a, b, c is
+    (-4 a - b + 5 c) 9 / 42, which is -3, -3.021 and -2.871 here, whatever k is counted in."""
+    falling = np.array([[9.0, 8.0, 6.0], [8.0, 7.1, 5.0], [9.1, 8.0, 6.2]])
+    xs = [unit, 2 * unit, 4 * unit]
+    assert slope("falls with: k", falling, xs) == "holds"
+    line = [CellName("accuracy", "a", f"x{i}") for i in range(3)]
+    values = {cell: dict(enumerate(column)) for cell, column in zip(line, falling.T.tolist(), strict=True)}
+    places = {("k", cell.column): dict.fromkeys(range(3), x) for cell, x in zip(line, xs, strict=True)}
+    evidence = decide(parse_rule("falls with: k"), [], [line], values, places, asked=1)[1]
+    assert "change of accuracy of a along k from" in evidence
+    assert ": \u22122.96 [" in evidence
+
+
+def test_two_names_of_one_column_are_one(mine: Experiment) -> None:
+    found = resolve(parse_rule("equal within 1 point: k=5, k-5, k-15 in fedavg"), mine)
+    assert found.pairs == [(cell("fedavg", "k-5"), cell("fedavg", "k-15"))]
+    with pytest.raises(BadInput, match="at least two names"):
+        resolve(parse_rule("equal within 1 point: k=5, k-5"), mine)
+
+
 @pytest.mark.parametrize(
     ("local", "found", "says"),
     [

@@ -91,6 +91,24 @@ def test_the_user_narrows_and_widens(mine: plugins.Plugin) -> None:
     assert without_default == [{"plain": 2.0}, {"plain": 3.0}]
 
 
+def test_a_methods_own_grid_does_not_leave_out_its_defaults(tmp_path: Path) -> None:
+    """Grid("x", "y") with "z" as the default, and no range beside it."""
+    source = METHOD.replace('"x", "y")] = "y"', '"x", "y")] = "z"').replace(
+        ', LogRange(1e-6, 1e-2, of="weight_decay")', ""
+    )
+    (tmp_path / "own.py").write_text(source)
+    own = plugins.find_method(str(tmp_path / "own.py"))
+    space = search_space(own.cls)
+    assert all(isinstance(dimension, Grid) for dimension in space.values())
+    default = {"tuning.lr": 1e-2, "mix": "z"}
+    whole = points(own, space, 100, 1)
+    assert whole[0] == default
+    assert len(whole) == 1 + 4 * 2
+    assert points(own, space, 3, 1)[0] == default
+    narrowed = points(own, changed(own, {"mix": "x,w"}), 9, 1)
+    assert narrowed == [{"mix": "x"}, {"mix": "w"}], "the user's grid may"
+
+
 def test_a_range_of_the_user_leaves_out_defaults_beyond_it(mine: plugins.Plugin) -> None:
     inside = points(mine, changed(mine, {"plain": "0.1..10"}), 9, 1)
     assert inside[0] == {"plain": 1.0}

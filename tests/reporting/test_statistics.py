@@ -159,6 +159,18 @@ def test_interval_and_decision_agree(seeds: list[list[float]]) -> None:
             assert value.low <= value.mean <= value.high
 
 
+def test_an_interval_has_the_level_of_its_step_also_where_p_is_1() -> None:
+    """Eight comparisons over three seeds, none of them near to being shown: all corrected p are 1, and the one of the
+    i-th smallest p has its interval at 1 - .05 / (8 - i + 1) all the same."""
+    seeds = [np.array([-1.0, 0.3, shift]) for shift in np.linspace(1.6, 0.9, 8)]
+    raw = [(student(each) or (0, 0, 0))[2] for each in seeds]
+    assert min(raw) > 1 / 8
+    found = _compared(seeds)
+    for place, i in enumerate(np.argsort(raw)):
+        low, high, _ = student(seeds[i], LEVEL / (8 - place)) or (0, 0, 0)
+        assert (found[str(i)].low, found[str(i)].high, found[str(i)].p) == pytest.approx((low, high, 1))
+
+
 def _compared(seeds: list[np.ndarray[tuple[int], np.dtype[np.float64]]]) -> dict[str, Difference]:
     from fedbench.reporting.statistics import _corrected
 

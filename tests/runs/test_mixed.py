@@ -11,7 +11,7 @@ from small_runs import a_job, done, finished, numbers, work
 
 from fedbench import plugins, storage
 from fedbench.errors import BadInput
-from fedbench.runs.comparison import Comparison
+from fedbench.runs.comparison import Comparison, check_possible
 from fedbench.runs.prepare import Problem, prepare
 from fedbench.training import Engine, Keep, Progress, adapt
 
@@ -195,14 +195,14 @@ def test_unseen_clients_of_both_networks_join(method: str, small: Path, tmp_path
         methods=[method],
         clients=6,
         novel_clients=4,
-        network=f"mlp-digits*3,{small}*3",
+        network=f"mlp-digits*1,{small}*3,mlp-digits*2",
         settings={f"{method}.local.steps": "2"},
     )
     done(job)
     stored = storage.read(storage.result_path(job.results, job.spec))
     assert stored.unseen is not None
     assert len(stored.unseen.best.test.total) == 4
-    assert stored.spec.network == "mlp-digits*3,small*3"
+    assert stored.spec.network == "mlp-digits*1,small*3,mlp-digits*2"
     assert set(stored.codes) == {"small"}
 
 
@@ -236,3 +236,15 @@ def test_a_mixed_run_is_stored_and_found_again(small: Path, tmp_path: Path) -> N
     first = done(job)
     assert work(job).ending == "done"
     assert numbers(storage.result_path(job.results, job.spec)) == first
+
+
+@pytest.mark.parametrize(("order", "novel"), [("", 3), ("", 4), (":shuffled", 5)])
+def test_unseen_clients_have_a_network_that_was_trained(order: str, novel: int, small: Path) -> None:
+    """A server that never had a client of it would score them with its random start."""
+    with pytest.raises(BadInput, match="is that of no training client") as refused:
+        mixed("fedavg", small, order, novel_clients=novel, adapt_visits=1)
+    assert "hold out fewer clients" in str(refused.value)
+    job = a_job(small.parent, clients=6, network=f"{small}*3,mlp-digits*3{order}", novel_clients=novel, adapt_visits=1)
+    with pytest.raises(BadInput, match="is that of no training client"):
+        check_possible([job])
+    assert mixed("fedavg", small, novel_clients=2, adapt_visits=1).unseen is not None

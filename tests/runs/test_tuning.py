@@ -363,6 +363,31 @@ def test_visits_of_rungs_that_cannot_go_on_from_each_other_are_counted_anew(tmp_
     assert (tuned.anew, tuned.visits) == (True, 2 * 10 + 2 * 20)
 
 
+def test_visits_are_counted_again_where_the_state_of_a_rung_is_gone(tmp_path: Path) -> None:
+    """The last rung of a search keeps no state: a longer search has its results, and trains them from the start.
+
+    2 trials of 10 visits, then of 20: 20 + 40. Nothing is lost, nor counted otherwise, where the search is begun again.
+    """
+    options: dict[str, Any] = {"trials": 2, "methods": ("fedavg",)}
+    (first,) = found(tuning(tmp_path, visits="10", **options))
+    assert (first.anew, first.visits) == (False, 20)
+    for _ in range(2):
+        (longer,) = found(tuning(tmp_path, visits="10..20", **options))
+        assert (longer.anew, longer.visits) == (True, 20 + 40)
+    (straight,) = found(tuning(tmp_path / "other", visits="10..20", **options))
+    assert (straight.anew, straight.visits) == (False, 20 + 20)
+    assert (straight.settings, straight.score) == (longer.settings, longer.score)
+
+
+def test_a_setting_that_failed_under_one_seed_is_not_chosen(tmp_path: Path) -> None:
+    """Though it leads under the seed that all settings had."""
+    search = tuning(tmp_path).searches()[0]
+    search.default, search.scores = None, {0: [0.9, float("-inf")], 1: [0.8]}
+    search.left = search.survivors()
+    assert search.ranked()[0] == 0
+    assert tuning(tmp_path)._tuned(search).settings == search.points[1]
+
+
 def test_defaults_are_known_among_the_points(tmp_path: Path) -> None:
     assert [each.default for each in tuning(tmp_path).searches()] == [0, 0, 0]
     (other,) = tuning(tmp_path, methods=["fedavg"], search={"fedavg.local.lr": "0.3,0.4"}).searches()

@@ -132,3 +132,14 @@ def test_a_result_that_was_edited_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"val_accuracy": 0.5', '"val_accuracy": 0.9'))
     with pytest.raises(BadInput, match="its numbers do not match its digest"):
         storage.read(path)
+
+
+@pytest.mark.parametrize("name", ["models", "seconds", "codes", "digest", "provenance", "gradients"])
+def test_a_digest_covers_hyperparameters_of_any_name(name: str, tmp_path: Path) -> None:
+    """Also those that are called as facts of a run that it leaves out."""
+    found = set()
+    for value in (1.0, 2.0, None):
+        payload = {"spec": {"params": {name: value}}, "history": [{"seconds": 3.0}]}
+        found.add(storage.digest(payload))
+        assert storage.digest({**payload, "history": [{"seconds": 4.0}], "models": None}) in found
+    assert len(found) == 3

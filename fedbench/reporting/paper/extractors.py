@@ -18,6 +18,7 @@ from fedbench.reporting.figures import Picture
 from fedbench.reporting.paper.material import Material, Part, Stored, entry, problem_table
 from fedbench.reporting.run import Floats
 from fedbench.reporting.tables import Column, Table
+from fedbench.storage import read_models
 
 AT_ONCE = 500  # images in one forward pass
 
@@ -28,13 +29,12 @@ def matrix(stored: Stored, material: Material) -> tuple[Floats, list[set[int]]]:
     Raises BadInput where models or data are not there, and for clients of several networks.
     """
     from fedbench import plugins
-    from fedbench.runs.kept import load_models
     from fedbench.runs.prepare import make_network
     from fedbench.task import normalise
 
     result = stored.result
     partition, data = material.partition(stored), material.data(stored)
-    models = load_models(stored.path, method=stored.job.method)
+    models, _ = read_models(stored.path, stored.result)
     networks = plugins.parse_networks(result.spec.network, result.spec.clients, dict(stored.job.networks))
     if len(networks.distinct) > 1:
         raise BadInput("extractors of different networks do not fit the same heads: use one network for all clients")
@@ -51,10 +51,11 @@ def matrix(stored: Stored, material: Material) -> tuple[Floats, list[set[int]]]:
         images = [normalise(data.images[part], mean, std) for part in torch.split(rows, AT_ONCE)]
         for j in ids:
             mixed = mix(models[i], models[j], network.head)
-            correct = sum(
-                int((network.logits(mixed, part).argmax(1) == data.labels[own]).sum())
-                for part, own in zip(images, torch.split(rows, AT_ONCE), strict=True)
-            )
+            correct = 0
+            for part, own in zip(images, torch.split(rows, AT_ONCE), strict=True):
+                logits = network.logits(mixed, part)
+                # a diverged model is right about nothing, as in training
+                correct += int(((logits.argmax(1) == data.labels[own]) & logits.isfinite().all(1)).sum())
             found[i, j] = 100 * correct / len(rows)
     counts = partition.histogram(data.labels, data.classes)
     return found, [set(torch.nonzero(counts[i])[:, 0].tolist()) for i in ids]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,14 +72,15 @@ class Material:
     def stored(self) -> dict[tuple[str, str], list[Stored]]:
         """The results that are there and current, by column and method, in the order of the seeds.
 
-        Those that differ in more than the seed are left out, as in tables, which say so.
+        They are those of the tables, also where a file of models that should be beside them is missing: parts that need
+        it say so. Those that differ in more than the seed are left out, as in tables, which say so too.
         """
         from fedbench.runs.state import look
 
         found: dict[tuple[str, str], list[Stored]] = {}
         for place, jobs in self.plan.jobs.items():
             for job in jobs:
-                there = look(job)
+                there = look(replace(job, keep_models=False))
                 if there.state == "done" and there.path is not None:
                     found.setdefault(place, []).append(Stored(job, there.path, there.read(job)))
         return {
