@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fedbench.errors import BadInput, canonical
 from fedbench.runs.arguments import check, checked
 from fedbench.runs.console import new_console, rendered
-from fedbench.storage.given import given_path
+from fedbench.storage.given import check_folder, given_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -404,6 +404,7 @@ def reproduce(
 
     root = None if data_root is None else given_path(data_root, "data_root")
     results, out = given_path(results, "results"), given_path(out, "out")
+    check_folder(out, "the report")  # not after hours of runs
     experiment = load(name, plugin_mistakes)
     made = plan(
         experiment,

@@ -7,7 +7,7 @@ import torch
 from fedbench.check.comparing import finite, gap
 from fedbench.check.purity import DETERMINED, DOUBLE
 from fedbench.check.sentence import EXACT, MESSAGES, SAME, check, require
-from fedbench.check.subject import UNSEEN, Subject, models, rng, run, visit
+from fedbench.check.subject import HELD_OUT, UNSEEN, Subject, models, rng, run, visit
 from fedbench.training import Progress, adapt
 
 
@@ -35,7 +35,7 @@ def _alone(subject: Subject) -> str:
     engine = subject.engine(**DOUBLE)
     progress = engine.start()
     visit(engine, progress, [0, 1])
-    task, images = engine.method.task, engine.clients.images[:20]
+    task, images = engine.method.task, engine.clients.images[:HELD_OUT]
     images = (images.to(task.dtype) / 255 - task.mean) / task.std
     with torch.no_grad():
         for model in models(engine, progress)[:2]:

@@ -78,7 +78,7 @@ def _size(subject: Subject) -> str:
     watched = subject.watched()
     for name in ("server_send", "client_train"):
         sizes = set()
-        for call in watched.results(name):
+        for call in [*watched.results(name), *(call for call in watched.later if call.name == name)]:
             result = call.result if name == "server_send" else call.result[0]
             count = len(call.arguments[1]["a cohort"][0]) if name == "server_send" else 1
             sizes.add(nbytes(result) // count)
@@ -112,11 +112,17 @@ def _alone(subject: Subject) -> str:
 # ---------------------------------------------------------------- is all of it of use?
 
 
-def jolted(value: Tensor) -> Tensor:
-    """Another value of the same form."""
+JOLTS = range(5)
+
+
+def jolted(value: Tensor, way: int) -> Tensor:
+    """Another value of the same form, in one of several ways: a counter or a sign need not feel a small one."""
+    if value.dtype == torch.bool:
+        return ~value
     if not value.is_floating_point():
-        return ~value if value.dtype == torch.bool else value + 1
-    return value + 0.1 * torch.randn(value.shape, generator=rng()).to(value)
+        return value + (1, -1, 10, 100, 1000)[way]
+    noise = torch.randn(value.shape, generator=rng()).to(value)
+    return (value + 0.1 * noise, value + 1, value - 1, -value, value + 10 * noise)[way]
 
 
 def outcome(meter: Meter, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,16 +150,23 @@ def _uses(meter: Meter, engine: Engine, progress: Progress) -> Iterator[tuple[st
             rest = (states[place], engine.batches("train", draw, progress.round, i))
             calls.append((function, row(message, place), rest, outcome(meter, function, row(message, place), *rest)))
     for name in message:
-        different = (
-            outcome(meter, function, {**mine, name: jolted(mine[name])}, *rest) for function, mine, rest, _ in calls
+        yield (
+            "message",
+            name,
+            any(
+                gap(before, outcome(meter, function, {**mine, name: jolted(mine[name], way)}, *rest)).size
+                for way in JOLTS
+                for function, mine, rest, before in calls
+            ),
         )
-        yield "message", name, any(gap(a, call[-1]).size for a, call in zip(different, calls, strict=True))
-    before = progress.server
+    server = progress.server
     _, upload = visit(engine, progress, ids)
-    plain = outcome(meter, method.server_receive, before, cohort, upload)
+    plain = outcome(meter, method.server_receive, server, cohort, upload)
     for name, value in upload.items():
-        other = outcome(meter, method.server_receive, before, cohort, {**upload, name: jolted(value)})
-        yield "upload", name, gap(plain, other).size > 0
+        others = (
+            outcome(meter, method.server_receive, server, cohort, {**upload, name: jolted(value, way)}) for way in JOLTS
+        )
+        yield "upload", name, any(gap(plain, other).size for other in others)
 
 
 @check(

@@ -39,7 +39,7 @@ def _process(subject: Subject) -> str:
     return f"after {len(subject.watched().calls)} calls"
 
 
-@check("no file is opened", "no file, connection or other program in any contract function")
+@check("no file is opened", "no file, connection or other program in any contract function, nor where it is set up")
 def _files(subject: Subject) -> str:
     found = dict.fromkeys(subject.watched().opened)
     require(not found, ", ".join(f"{function} {what}" for what, function in found), *(f for _, f in list(found)[:1]))

@@ -35,6 +35,7 @@ IMAGE = (1, 16, 16)
 SIZES = (14, 5, 9, 20)  # training rows of the clients 0 .. N - 1; a batch of 8 is short on one of them
 UNSEEN = (11, 7)  # of two more that join later
 HELD_OUT = 40  # validation rows of a client, and as many test rows
+AFTER = 2  # the round after one in which every client was visited, two at a time
 SHORT = {"steps": 3, "batch_size": 8}  # what becomes of every `*.steps` and `*.batch_size`
 
 
@@ -194,12 +195,12 @@ class Subject:
             random.random()
             np.random.random()  # noqa: NPY002
             torch.rand(1)
-            engine = self.engine(wrap=lambda make: Watched(make()))
+            engine = self.engine(wrap=Watched)
             watched: Any = engine.method
             before = clone(watched.task.images)
             progress = run(engine)
             watched.look_ahead()
-            unseen = self.engine(unseen=True, wrap=lambda make: Watched(make()))
+            unseen = self.engine(unseen=True, wrap=Watched)
             other: Any = unseen.method
             adapt(progress.best_server, unseen, engine.rounds)
             for method in (watched, other):
@@ -223,7 +224,7 @@ class Subject:
         def make() -> tuple[Engine, Progress, list[Tree], list[Tree]]:
             engine = self.engine(dtype=torch.float64)
             progress = engine.start()
-            before = clone(models(engine, dataclasses.replace(progress, round=2)))
+            before = clone(models(engine, dataclasses.replace(progress, round=AFTER)))
             for ids in ([0, 1], [2, 3]):
                 visit(engine, progress, ids)
             return engine, progress, before, models(engine, progress)

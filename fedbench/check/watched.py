@@ -12,9 +12,11 @@ import torch
 from fedbench.check.comparing import clone, gap
 from fedbench.check.process import changed, opened, process_state
 from fedbench.method import Cohort, Method
+from fedbench.plugins.settings import EFFORT
 
 SERVER = ("server_init", "server_send", "server_receive", "server_welcome", "server_admit")
 CLIENT = ("client_init", "client_train", "client_personalize", "predict")
+PROPERTIES = ("train_draw", "personalize_draw", *EFFORT)
 LATER = (10, 100, 1000)  # rounds that no check reaches, and where a method may do what it did not before
 
 
@@ -67,33 +69,41 @@ class Call:
 
 
 class Watched:
-    """A method whose contract functions are watched.
+    """A method that is watched while it is made, in its contract functions, and in its properties.
 
     `calls` is the record, and `later` that of calls in rounds far behind; `modified` says which inputs and earlier
     results were changed, `left` what of the process was not left as it was, `opened` what was opened: each with the
     function that did it.
     """
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    def __init__(self, make: Callable[[], Method]) -> None:
         self.calls: list[Call] = []
         self.later: list[Call] = []
         self.modified: list[tuple[str, str]] = []  # what, and the function
         self.left: list[tuple[str, str]] = []
         self.opened: list[tuple[str, str]] = []
         self._alive: list[tuple[str, Any, Any]] = []  # what was returned, and a copy made then
+        self.method = self._heard("__post_init__", make)
 
     def __getattr__(self, name: str) -> Any:
+        if name in PROPERTIES:
+            return self._heard(name, lambda: getattr(self.method, name))
         value = getattr(self.method, name)
         return self._watch(name, value) if name in SERVER + CLIENT else value
 
+    def _heard(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns; what it opens and does not leave as it was is recorded."""
+        process = process_state()
+        with opened() as found:
+            result = function(*arguments)
+        self.opened += [(what, name) for what in found]
+        self.left += [(what, name) for what in changed(process, process_state())]
+        return result
+
     def _watch(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any) -> Any:
-            before, process = [packed(a) for a in arguments], process_state()
-            with opened() as found:
-                result = function(*arguments)
-            self.opened += [(what, name) for what in found]
-            self.left += [(what, name) for what in changed(process, process_state())]
+            before = [packed(a) for a in arguments]
+            result = self._heard(name, function, *arguments)
             # a generator is meant to move on
             kept = [(a, b) for a, b in zip(arguments, before, strict=True) if not isinstance(a, torch.Generator)]
             if any(gap(packed(a), b).size for a, b in kept):

@@ -55,11 +55,11 @@ def cluster(
     """Print how to start a scheduler and workers for runs on several machines."""
     from joblib import cpu_count
 
-    from fedbench.runs.status import planned
+    from fedbench.runs.status import status
 
     if device not in ("cpu", "cuda"):
         raise unknown_name("device", device, ("cpu", "cuda"))
-    missing = planned(results) if results.is_dir() else []
+    missing = status(results).missing if results.is_dir() else []
     datasets = sorted({each.dataset for each in missing})
     plan = f"{len(missing)} runs are planned in {results} and have no result yet." if missing else "No run is planned."
     out.print(

@@ -31,8 +31,7 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     if file is None:
         return None
     _, found = read_toml(file.expanduser(), "--config")
-    named = {option.removeprefix("--"): p for p in context.command.params for option in p.opts}
-    known = {option: p for option, p in named.items() if option not in NOT_IN_FILES}
+    known = _options(context)
     defaults: dict[str, Any] = {}
     for key, value in found.items():
         option = key.replace("_", "-")
@@ -49,6 +48,27 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     context.meta[IN_FILE] = defaults
     context.default_map = {**(context.default_map or {}), **defaults}
     return file
+
+
+def check_replaceable(context: typer.Context, file: Path) -> None:
+    """Raise BadInput where `--write-config` would overwrite what is no file of options."""
+    try:
+        if not file.is_file() or not file.stat().st_size:
+            return
+        _, found = read_toml(file, "--write-config")
+        strange = [key for key in found if key.replace("_", "-") not in _options(context)]
+        if not strange:
+            return
+        reason = f"{file} has {strange[0]!r}, which is no option"
+    except (BadInput, OSError) as error:
+        reason = str(error)
+    raise BadInput(f"{reason}; it is not overwritten: remove it, or choose another --write-config")
+
+
+def _options(context: typer.Context) -> dict[str, Any]:
+    """What may stand in a file, by the option's name."""
+    named = {option.removeprefix("--"): p for p in context.command.params for option in p.opts}
+    return {option: p for option, p in named.items() if option not in NOT_IN_FILES}
 
 
 def _as_option(where: str, option: str, value: object) -> object:

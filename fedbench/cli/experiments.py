@@ -100,7 +100,7 @@ def list_experiments(
     table.caption = (
         f"preset {preset}; time for one process, from the stored runs most like these (unknown: there are none)"
     )
-    out.print(table)
+    out.print(table, markup=False)
 
 
 @new_app.command("experiment")
@@ -112,4 +112,4 @@ def new_experiment(
     from fedbench.experiments.template import new_experiment as write
 
     for written in write(name, folder):
-        out.print(f"written: {written}")
+        out.print(f"written: {written}", markup=False, soft_wrap=True)

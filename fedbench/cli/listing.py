@@ -59,7 +59,7 @@ def methods_table() -> RenderableType:
     for name in plugins.names("method"):
         try:
             cls = plugins.find_method(name).cls
-            table.add_row(name, cls.title, Text(cls.paper))
+            table.add_row(name, Text(cls.title), Text(cls.paper))
             found[name] = {parameter.name: parameter for parameter in plugins.hyperparameters(cls)}
         except BadInput as error:  # a broken installed plug-in must not hide the others
             table.add_row(name, "-", Text(str(error).splitlines()[-1], style="red"))
@@ -88,7 +88,7 @@ def datasets_table() -> Table:
     for name in plugins.names("dataset"):
         try:
             cls = plugins.find_dataset(name).cls
-            table.add_row(name, cls.title, *_defaults(cls), Text(cls.source))
+            table.add_row(name, Text(cls.title), *map(Text, _defaults(cls)), Text(cls.source))
         except BadInput as error:
             table.add_row(name, "-", "-", "-", "-", Text(str(error).splitlines()[-1], style="red"))
     return table

@@ -73,7 +73,8 @@ def check(
     found = [(kind, text, plugins.find(kind, cut(text)[0])) for text in names for kind in kinds.kinds_of(text)]
     failed = 0
     for kind, text, plugin in found:
-        out.print(f"[bold]{plugin.name}[/], a {kinds.WORDS[kind]}")
+        out.print(plugin.name, style="bold", markup=False, end="")
+        out.print(f", a {kinds.WORDS[kind]}")
         others: dict[str, int] = {}  # failures that have the reason of one that was told
         for result in kinds.each_check(kind, text, data_root):
             failed += result.status == "fails"

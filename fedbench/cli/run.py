@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli import completion
-from fedbench.cli.config import IN_FILE, read_config, written
+from fedbench.cli.config import IN_FILE, check_replaceable, read_config, written
 from fedbench.cli.console import (
     Clients,
     DataRoot,
@@ -164,6 +164,7 @@ def run(
         remote=scheduler is not None,
     )
     if write_config is not None:
+        check_replaceable(context, write_config)
         _write(write_config, written(comparison, jobs, jobs_per_gpu, scheduler))
     if dry_run:
         api.dry_run(comparison, jobs, out, jobs_per_gpu=jobs_per_gpu, scheduler=scheduler)

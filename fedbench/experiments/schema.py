@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from fedbench.errors import BadInput, canonical, unknown_name
 from fedbench.experiments.parts import DRAWN, PARTS, Experiment, Published, Scalar, keys_of
 from fedbench.experiments.rules import parse_rule, resolve
+from fedbench.storage.given import given_path
 from fedbench.storage.schema import TITLE, shown
 from fedbench.storage.toml import read_toml
 
@@ -39,7 +40,7 @@ def load(name: str, also: Callable[[Experiment], Sequence[Mistake]] | None = Non
     each with its line and what would be right.
     """
     if name.endswith(".toml"):
-        path = Path(name).expanduser()
+        path = given_path(name, "the experiment file")
     elif canonical(name) in names():
         path = FOLDER / f"{canonical(name)}.toml"
     else:
@@ -210,6 +211,11 @@ def _check(experiment: Experiment) -> list[Mistake]:
         for index, name in enumerate(given):
             if name in given[:index] and name != UNREAD:
                 found.append(Mistake((key, index), f"{name!r} is there twice among the {key}: remove one"))
+    labels = [column.label for column in experiment.columns]
+    for index, label in enumerate(labels):
+        if label in labels[:index] and label != UNREAD:
+            hint = f"{label!r} is the label of two columns, which a table could not tell apart: change one"
+            found.append(Mistake(("columns", index, "label"), hint))
     if bool(columns) != bool(methods) or not (columns or DRAWN & {*experiment.extras}):
         missing = "columns" if methods else "methods"
         found.append(Mistake((missing,), f"the key {missing} is missing: an experiment has methods and [[columns]]"))

@@ -20,6 +20,7 @@ from fedbench.plugins.guard import guarded, line_of
 
 Scalar = bool | int | float | str | None
 SCALARS = "a number, a text, true or false, none, or a dataclass of these"
+EFFORT = ("steps_per_visit", "gradients_per_visit", "gradients_to_personalize")  # what a method declares to cost
 LARGEST = {"layers": 1000, "steps": 10**6, "": 10**9}  # whole numbers of hyperparameters with such names
 
 
@@ -153,10 +154,18 @@ def sane(name: str, value: object, largest: int | None = None) -> None:
 
 
 def build(plugin: Plugin, task: Any, params: Mapping[str, object]) -> Method:
-    """The method with the hyperparameters `params` (dotted names), for `task`."""
+    """The method with the hyperparameters `params` (dotted names), for `task`.
+
+    Raises BadInput where they are refused, and where what a visit costs is no whole number: results hold sums of it.
+    """
     values = _validated(plugin, params)
     with guarded(plugin.name, "cannot be set up"):
         method: Method = plugin.cls(task=task, **values)
+        effort = {name: getattr(method, name) for name in EFFORT}
+    for name, value in effort.items():
+        if type(value) is not int or value < 0:
+            what = f"{plugin.name}: its {name} is {str(value)[:100]!r}, a {type(value).__name__}"
+            raise BadInput(f"{what}; return a whole number of at least 0, as int(...) gives")
     return method
 
 

@@ -129,7 +129,7 @@ def write(
 def _replace(out: Path, files: Mapping[str, str | bytes]) -> None:
     """Write `files` below `out`, and remove the tables and figures that the report before had and this one has not."""
     listing = out / "tables" / "files.txt"
-    before = listing.read_text().splitlines() if listing.is_file() else []
+    before = listing.read_text(errors="replace").splitlines() if listing.is_file() else []
     for name, content in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -246,7 +246,10 @@ class _Campaign:
         if not workers:
             self.roster.say_once("there is no worker yet: `fedbench cluster` tells how to start some; waiting")
         elif job.spec.device == "cuda" and not any(worker.cuda for worker in workers):
-            raise BadInput(f"{what}: none was started with --resources {RESOURCE}=1; start some, or use --device cpu")
+            missing = f"{what}: none was started with --resources {RESOURCE}=1; start some"
+            if not self.submitted:
+                raise BadInput(f"{missing}, or use --device cpu")
+            self.roster.say_once(f"{missing}; waiting")
         elif self.submitted and not any(worker.used for worker in workers):
             self.roster.say_once(f"{what} now; waiting")
         elif not self.outcomes and not self.submitted:

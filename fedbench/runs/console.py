@@ -68,12 +68,12 @@ class _Stream:
         return text.encode(encoding, "fedbench.plain").decode(encoding)
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):  # closed
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed; None where there never was one
             self._now.write(self.said(text))
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             self._now.flush()
 
 

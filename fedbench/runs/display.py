@@ -23,10 +23,13 @@ from fedbench.storage.spec import Spec
 PLAIN_EVERY = 30.0  # seconds between two lines in a log file
 NOTEBOOK_EVERY = 1.0  # seconds between two updates of a notebook's output
 BAR = 20  # columns
+CENTURY = 100 * 365.25 * 24 * 3600.0  # seconds
 
 
 def duration(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
+    """`1:02:03` or `2:03`; more than a century is no duration that anybody waits for."""
+    if not seconds < CENTURY:
+        return "for ever"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

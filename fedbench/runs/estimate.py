@@ -103,8 +103,9 @@ def _unlike(one: Spec, other: Spec) -> tuple[bool, bool, bool, bool, float]:
 
 
 def _samples(spec: Spec) -> float:
-    steps, batch = spec.params.get("local.steps"), spec.params.get("local.batch_size")
-    return float(steps or 1) * float(batch or 1)
+    """Samples of a visit; a method may have something else under these names."""
+    found = [spec.params.get(name) for name in ("local.steps", "local.batch_size")]
+    return math.prod(float(each) if isinstance(each, int | float) and each else 1.0 for each in found)
 
 
 def _rate(path: Path) -> float | None:
@@ -238,7 +239,8 @@ def show_plan(jobs: Sequence[Job], processes: int, console: Console) -> None:
         table.add_row(spec.identity, spec.method, str(spec.seed), str(job.total_visits), state, shown)
     spec = jobs[0].spec
     console.print(
-        f"{spec.dataset}, {spec.partition}, {spec.clients} clients, evaluated every {spec.evaluate_every} visits"
+        f"{spec.dataset}, {spec.partition}, {spec.clients} clients, evaluated every {spec.evaluate_every} visits",
+        markup=False,
     )
     console.print(table)
     for sentence in beginnings(done, todo):

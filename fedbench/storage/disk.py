@@ -16,6 +16,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from fedbench.errors import BadInput
+from fedbench.storage.given import given_path
 from fedbench.storage.schema import Failure, Result, digest, shown
 from fedbench.storage.spec import Spec
 
@@ -169,7 +170,7 @@ def find_result(text: str, root: Path) -> Path:
 
     Raises BadInput where there is none, or more than one.
     """
-    path = Path(text).expanduser()
+    path = given_path(text, "the result")
     if path.suffix == ".json" or path.is_file():
         return path
     if path.is_dir():

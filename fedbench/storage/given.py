@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fedbench.errors import BadInput
@@ -24,3 +25,12 @@ def given_path(given: str | Path, what: str) -> Path:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput(f"{what} {shown!r} cannot be a path: {reason.lower()}; choose another") from None
     return path
+
+
+def check_folder(path: Path, what: str) -> None:
+    """Raise BadInput where `what` cannot be written to a folder `path`, which is there or will be made."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise BadInput(f"{what} cannot be written to {path}: {there} is no folder; choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"{what} cannot be written to {path}: {there} may not be written to; choose another")

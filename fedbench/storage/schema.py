@@ -181,6 +181,9 @@ class Result(BaseModel):
     def _consistent(self) -> Self:
         if not isinstance(self.provenance.get("software", {}), dict):
             raise ValueError("the software of the provenance must be a table of versions")
+        for key in ("finished", "cut_from"):
+            if not isinstance(self.provenance.get(key, ""), str):
+                raise ValueError(f"{key!r} of the provenance must be a text")
         spec = self.spec
         for what, value in (
             ("the spec", spec.model_dump()),

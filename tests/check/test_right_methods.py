@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from fedbench import tree
 from fedbench.check import CheckResult, each_check, sentences
 from fedbench.local import SGD, descend, train
-from fedbench.method import Cohort, Draw, Method
+from fedbench.method import Cohort, Draw, Method, State
 from fedbench.methods.fedavg import FedAvg
 from fedbench.plugins import Plugin
 from fedbench.tree import Tree
@@ -36,6 +36,84 @@ def prefixed(trees: Tree, prefix: str) -> Tree:
 
 def under(trees: Tree, prefix: str) -> Tree:
     return {name.removeprefix(f"{prefix}."): v for name, v in trees.items() if name.startswith(f"{prefix}.")}
+
+
+@right
+@dataclass(frozen=True, kw_only=True)
+class FedBuff(FedAvg):
+    """A server that waits for five uploads, and takes a step along their mean."""
+
+    title = "FedBuff"
+    paper = "Nguyen et al., Federated Learning with Buffered Asynchronous Aggregation, AISTATS 2022"
+
+    buffer: Annotated[int, Field(ge=1, description="uploads that a step is made of")] = 5
+
+    def server_init(self, rng: torch.Generator) -> State:
+        model = self.task.init(rng)
+        return {"model": model, "sum": tree.zeros_like(model), "waiting": 0}
+
+    def server_send(self, server: State, cohort: Cohort) -> Tree:
+        return tree.expand(server["model"], len(cohort.ids))
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        return tree.sub(super().client_train(message, state, batches)[0], message), state
+
+    def server_receive(self, server: State, cohort: Cohort, upload: Tree) -> State:
+        total = tree.add_scaled(server["sum"], {name: value.sum(0) for name, value in upload.items()}, 1.0)
+        waiting = server["waiting"] + len(cohort.ids)
+        if waiting < self.buffer:
+            return {"model": server["model"], "sum": total, "waiting": waiting}
+        model = tree.add_scaled(server["model"], total, 1 / waiting)
+        return {"model": model, "sum": tree.zeros_like(total), "waiting": 0}
+
+
+@right
+@dataclass(frozen=True, kw_only=True)
+class WarmUp(FedAvg):
+    """A rate that grows over the first hundred rounds: the client is sent the number of the round."""
+
+    title = "FedAvg, warm-up"
+    paper = "none"
+
+    def server_init(self, rng: torch.Generator) -> State:
+        return {"model": self.task.init(rng), "round": torch.tensor(0)}
+
+    def server_send(self, server: State, cohort: Cohort) -> Tree:
+        return tree.expand({**server["model"], "round": server["round"]}, len(cohort.ids))
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        share = torch.clamp((1 + message["round"] // 20) / 5, max=1.0)
+        model = tree.drop(message, ["round"])
+        upload, state = super().client_train(model, state, batches)
+        return tree.add_scaled(model, tree.sub(upload, model), share), state
+
+    def server_receive(self, server: State, cohort: Cohort, upload: Tree) -> State:
+        return {"model": tree.average(upload, cohort.weight), "round": server["round"] + 1}
+
+    def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:
+        return tree.drop(message, ["round"])
+
+
+@right
+@dataclass(frozen=True, kw_only=True)
+class Masked(FedAvg):
+    """A mask that a client draws when it joins, and keeps: it trains and is scored on its part of the model."""
+
+    title = "Masked FedAvg"
+    paper = "none; a static form of LotteryFL"
+
+    def client_init(self, welcome: Tree, rng: torch.Generator) -> Tree:
+        shapes = self.task.network.shapes
+        return {f"mask.{name}": (torch.rand(shape, generator=rng) < 0.9).float() for name, shape in shapes.items()}
+
+    def _part(self, message: Tree, state: Tree) -> Tree:
+        return {name: value * state[f"mask.{name}"].to(value) for name, value in message.items()}
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        return super().client_train(self._part(message, state), state, batches)[0], state
+
+    def client_personalize(self, message: Tree, state: Tree, batches: Tensor) -> Tree:
+        return self._part(message, state)
 
 
 @right

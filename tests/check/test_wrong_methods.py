@@ -114,6 +114,64 @@ class EveryOtherRound(FedAvg):
         return tree.drop(message, ["extra"])
 
 
+@wrong("message size is constant", "bytes from server_send")
+class MoreLater(EveryOtherRound):
+    """Sends more from the tenth round on."""
+
+    def server_send(self, server: Tree, cohort: Cohort) -> Tree:
+        sent = server if cohort.round < 10 else {**server, "extra": torch.zeros(1000)}
+        return tree.expand(sent, len(cohort.ids))
+
+
+@wrong("no file is opened", "__post_init__ opens /dev/null")
+class ReadsWhenItIsMade(FedAvg):
+    """Looks up a number where no spec and no code hash tells of it."""
+
+    def __post_init__(self) -> None:
+        Path("/dev/null").read_text()
+
+
+@wrong("no file is opened", "train_draw opens /dev/null")
+class ReadsItsBatches(FedAvg):
+    """Reads how many batches it wants."""
+
+    @property
+    def train_draw(self) -> Draw:
+        return Draw(self.local.steps + len(Path("/dev/null").read_text()), self.local.batch_size)
+
+
+@wrong("the process is left as it was", "__post_init__ changes torch's global generator")
+class DrawsWhenItIsMade(FedAvg):
+    def __post_init__(self) -> None:
+        torch.rand(1)
+
+
+@wrong("effort is as declared", "client_train computes 5 gradients a visit, where gradients_per_visit says 50")
+class AtMostFiveSteps(FedAvg):
+    """Trains less than it says, where more than a few steps are asked for."""
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        return super().client_train(message, state, batches[:5])
+
+
+@wrong("each image is scored for itself", "in other company: a difference")
+class NormalisesLargeBatches(FedAvg):
+    """Scores by what a batch has in common, where it is large enough."""
+
+    def predict(self, model: Tree, images: Tensor) -> Tensor:
+        scores = super().predict(model, images)
+        return scores - scores.mean(0) if len(images) >= 32 else scores
+
+
+@wrong("what a client draws comes back and changes", "after two visits fc2.bias, fc2.weight is as client_init made it")
+class CountsAndKeepsAnOldHead(FedPer):
+    """Counts its visits, and never trains the head that it drew."""
+
+    def client_train(self, message: Tree, state: Tree, batches: Tensor) -> tuple[Tree, Tree]:
+        upload, _ = super().client_train(message, state, batches)
+        return upload, {**state, "visits": state.get("visits", torch.zeros(())) + 1}
+
+
 @wrong("inputs are never modified", "an argument of client_train")
 class InPlace(FedAvg):
     """Trains the very tensors that it was sent, which all clients of the cohort share."""

@@ -569,6 +569,14 @@ bad("results of a data set", ("run", *QUICK, "--methods", "local"), "results/dig
     files={"results/digits": "a file where a folder must be"})  # fmt: skip
 bad("results of a method", ("run", *QUICK, "--methods", "local"), "results/digits/local", "cannot be written",
     files={"results/digits/local": "a file where a folder must be"})  # fmt: skip
+for name, text in (("notes", "dear diary\n"), ("another tool's", '[project]\nname = "mine"\n')):
+    bad(f"--write-config over {name}", ("run", *QUICK, "--dry-run", "--write-config", "w.toml"), "w.toml",
+        "not overwritten", w__toml=text)  # fmt: skip
+bad("--out a file", ("reproduce", "linear-theory", "--preset", "smoke", "--out", "file"), "file is no folder", file="x")
+for name in ("steps_per_visit", "gradients_per_visit", "gradients_to_personalize"):
+    for value in ("15.0", "np.int64(15)", "2.5", "-1", "True"):
+        method(f"{name} of {value}", filled(METHOD, TOP="import numpy as np",
+               MORE=f"@property\ndef {name}(self): return {value}"), f"its {name} is", "whole number of at least 0")  # fmt: skip
 bad("results a link to itself", ("run", *QUICK, "--methods", "local", "--results", "loop"), "loop", loop="-> loop")
 
 # ---------------------------------------------------------------- other commands
@@ -587,6 +595,10 @@ for arguments, pieces in (
     (("check", "nowhere.py"), ("no plug-in file nowhere.py",)),
     (("verify", "nowhere.json"), ("nowhere.json",)),
     (("verify", "."), (". is a folder, and one result is wanted",)),
+    (("verify", "~no-such-user/x.json"), ("~no-such-user",)),
+    (("show", "x" * 300), ("too long",)),
+    (("reproduce", "~no-such-user/x.toml"), ("~no-such-user",)),
+    (("reproduce", "x" * 300 + ".toml"), ("too long",)),
     (("report", "nowhere"), ("nowhere",)),
     (("report", ""), ("empty",)),
     (("report", "--out", ""), ("--out", "empty")),

@@ -350,6 +350,14 @@ def test_a_closed_pipe_ends_no_run(tmp_path: Path) -> None:
     assert len(list(storage.files(tmp_path / "results"))) == 1
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_standard_output_may_be_closed_from_the_start(tmp_path: Path, closed: str) -> None:
+    command = f"{sys.executable} -m fedbench run {' '.join(ONE)} {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert len(list(storage.files(tmp_path / "results"))) == 1
+
+
 class Terminal:
     """A pseudo-terminal of some size with a command in it."""
 

@@ -269,3 +269,10 @@ def test_keys_may_be_called_as_the_library_calls_keys(text: str, tmp_path: Path)
     (tmp_path / "mine.toml").write_text(f"{text}\n{FILE}" if text.startswith('"') else f"{FILE}\n{text}\n")
     with pytest.raises(BadInput, match=r"\[key\]"):
         load(str(tmp_path / "mine.toml"))
+
+
+def test_two_columns_of_one_label_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE.replace('label = "Two"', 'label = "One"'))
+    with pytest.raises(BadInput, match="'One' is the label of two columns"):
+        load(str(path))

@@ -16,9 +16,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -603,3 +605,20 @@ def test_a_worker_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
     finally:
         frozen.send_signal(signal.SIGCONT)
         made.close()
+
+
+def test_the_end_of_the_last_gpu_worker_ends_no_campaign(tmp_path: Path) -> None:
+    """One that had none from the start does nothing; one that lost it waits for another."""
+    said: list[str] = []
+    roster = SimpleNamespace(
+        asked=set(), workers={"w": SimpleNamespace(cuda=False, used=True)}, able=lambda job, shared: set()
+    )
+    roster.say_once, roster.last_said = said.append, ""
+    jobs = planned(tmp_path, device="cuda", remote=True)
+    campaign: Any = SimpleNamespace(tickets={}, roster=roster, todo={"a": deque(jobs)}, submitted=0, outcomes=[])
+    with pytest.raises(BadInput, match="none was started with --resources GPU=1; start some, or use --device cpu"):
+        list(cluster._Campaign._hopeless(campaign))
+    campaign.submitted = 1
+    assert list(cluster._Campaign._hopeless(campaign)) == []
+    assert [text.endswith("start some; waiting") for text in said] == [True]
+    assert list(campaign.todo["a"]) == jobs

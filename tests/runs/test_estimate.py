@@ -15,6 +15,7 @@ import fedbench.api
 from fedbench import storage
 from fedbench.runs import estimate
 from fedbench.runs.comparison import Comparison
+from fedbench.runs.display import duration
 from fedbench.runs.pool import split_done
 
 QUICK = {"all.local.steps": "2"}
@@ -107,3 +108,16 @@ def test_a_dry_run_answers_at_once_from_what_is_known(tmp_path: Path) -> None:
     run = ("run", "--methods", "fedavg", "--visits", "50", "--seeds", "1", "--results", str(tmp_path), "--dry-run")
     imports = "import torch, pandas, sklearn.datasets, torch.func"
     assert min(took("-m", "fedbench", *run) for _ in range(2)) < 3 * min(took("-c", imports) for _ in range(2)) + 1
+
+
+@pytest.mark.parametrize("seconds", [1e308, float("inf"), float("nan")])
+def test_a_time_that_nobody_waits_for_is_no_error(seconds: float) -> None:
+    assert duration(seconds) == "for ever"
+    assert duration(3723.0) == "1:02:03"
+
+
+def test_a_method_may_call_something_else_steps(tmp_path: Path) -> None:
+    spec = _comparison(tmp_path, 10).jobs()[0].spec
+    odd = spec.model_copy(update={"params": {"local.steps": "many", "local.batch_size": None}})
+    assert estimate._samples(odd) == 1
+    assert estimate._samples(spec) == 2 * 64

@@ -136,6 +136,8 @@ FILES: dict[str, Callable[[Path], object]] = {
     "escape sequence in the network": content(text(lambda r: r["spec"].update(network="\x1b[31m"))),
     "formula for a partition": content(text(lambda r: r["spec"].update(partition="=1+1"))),
     "escape sequence in the provenance": content(text(lambda r: r.update(provenance={"commit": "\x1b[31m"}))),
+    "no time of its end": content(text(lambda r: r["provenance"].update(finished=None))),
+    "cut from a list": content(text(lambda r: r["provenance"].update(cut_from=[1]))),
     "a best row that is not in the history": content(text(lambda r: r["best"].update(val_accuracy=0.9))),
     "a best row that validation did not choose": content(
         text(lambda r: r["history"].append({**ROW, "round": 2, "visits": 6, "val_accuracy": 0.6, "seconds": 2.0}))
