@@ -65,14 +65,20 @@ class Scores:
     def _repr_html_(self) -> str:
         from html import escape
 
+        from rich.text import Text
+
         if not self.jobs:
             return escape(str(self))
         table = self.table
-        columns = [[str(cell) for cell in column.cells] for column in table.columns]
-        head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
-        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in zip(*columns, strict=True))
+
+        def plain(cell: object) -> str:  # the table is rich's, in which a [ of a title is written as \[
+            return escape(Text.from_markup(str(cell)).plain)
+
+        columns = [[plain(cell) for cell in column.cells] for column in table.columns]
+        head = "".join(f"<th>{plain(column.header)}</th>" for column in table.columns)
+        rows = ("".join(f"<td>{cell}</td>" for cell in row) for row in zip(*columns, strict=True))
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        words = f"<b>{escape(str(table.title))}</b><br>{escape(str(table.caption))}"
+        words = f"<b>{plain(table.title)}</b><br>{plain(table.caption)}"
         return f"<table><caption>{words}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -57,6 +57,22 @@ def test_names_are_there_and_the_import_is_light() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_title_with_brackets_is_shown_as_it_is_in_a_notebook(tmp_path: Path) -> None:
+    """Two methods of one title are told apart by their names, in brackets, which are markup to rich."""
+    options: dict[str, Any] = {"seeds": 1, "visits": 2, "settings": {"all.local.steps": 1}, "jobs": 1}
+    twins = []
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(
+            "from dataclasses import dataclass\nfrom fedbench.methods.fedavg import FedAvg\n\n"
+            f'@dataclass(frozen=True, kw_only=True)\nclass {name.title()}(FedAvg):\n    title = "Twin"\n'
+        )
+        twins.append(path)
+    html = fedbench.run(twins, "digits", results=tmp_path / "r", **options)._repr_html_()
+    assert "<td>Twin [one]</td>" in html
+    assert "\\[" not in html
+
+
 def test_a_comparison_prints_as_a_table_and_is_a_frame(tmp_path: Path) -> None:
     """Classes and names side by side; torch's settings are afterwards what they were before."""
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()

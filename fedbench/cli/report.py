@@ -65,11 +65,13 @@ def report(
 
 
 def _numbers(option: str, text: str | None, kind: type[Number]) -> list[Number]:
-    """Positive numbers with commas between them."""
+    """Positive numbers with commas between them; none where the option is not given."""
     try:
         numbers = [kind(part) for part in (text or "").split(",") if part.strip()]
     except ValueError:
         raise BadInput(f"{option} {text}: give numbers with commas between them, such as 70,80") from None
+    if text is not None and not numbers:
+        raise BadInput(f"{option} names no number: give some, with commas between them, or leave it out")
     if any(not 0 < number < float("inf") for number in numbers):
         raise BadInput(f"{option} {text}: give numbers above 0")
     return numbers

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from fedbench.errors import BadInput, canonical
+from fedbench.experiments.schema import names
 
 EXPERIMENT = """\
 # {title}: replace this line by what the experiment is to show.
@@ -76,6 +77,8 @@ def new_experiment(name: str, folder: Path = Path()) -> list[Path]:
     stem = canonical(name)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", stem):
         raise BadInput(f"{name!r} is no name for an experiment: use letters, digits, - and _ only")
+    if stem in names():
+        raise BadInput(f"{stem} is an experiment of the package, with reports of its own: choose another name")
     path = folder / f"{stem}.toml"
     text = EXPERIMENT.format(title=name.strip(), name=stem, file=f"./{path.name}" if folder == Path() else path)
     try:

@@ -96,17 +96,25 @@ def collect(
         left_out += found[1]
         uncut += found[2]
     failures = []
-    for path in sorted((root / storage.WORK).glob("*.error")):
+    home = _home(root)
+    for path in sorted((home / storage.WORK).glob("*.error")):
         try:
             failure = storage.read_failure(path)
         except BadInput as error:
             left_out.append(str(error))
         else:
-            if not storage.has_result_since(path, root, failure.spec) and not _is_answered(failure.spec, root):
+            inside = storage.result_path(home, failure.spec).absolute().is_relative_to(root.absolute())
+            if inside and not (storage.has_result_since(path, home, failure.spec) or _is_answered(failure.spec, home)):
                 failures.append(failure)
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
     lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
     return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
+
+
+def _home(root: Path) -> Path:
+    """The folder of results that `root` is, or that it is a data set's or a method's part of."""
+    inside = (root, *root.absolute().parents[:2])
+    return next((place for place in inside if (place / storage.WORK).is_dir()), root)
 
 
 def _is_answered(spec: Spec, root: Path) -> bool:

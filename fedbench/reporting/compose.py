@@ -123,10 +123,24 @@ def _with_tuning(setting: SettingResults, file: Path) -> SettingResults:
             return row
         spec = row.cell.runs[0].spec
         same = all(_is_said(spec.params.get(name), text) for name, text in tuned.settings.items())
-        there = elsewhere(file, spec) if same else ""
-        return replace(row, note=f"{tuned.words}{there and f' ({there})'}" if same else f"not those of {file.name}")
+        if not same:
+            return replace(row, note=f"not those of {file.name}")
+        there, besides = elsewhere(file, spec), _besides(spec, tuned.settings)
+        also = f"; set besides: {', '.join(besides)}" if besides else ""
+        return replace(row, note=f"{tuned.words}{there and f' ({there})'}{also}")
 
     return replace(setting, rows=[noted(row) for row in setting.rows])
+
+
+def _besides(spec: Spec, tuned: Mapping[str, str]) -> list[str]:
+    """The hyperparameters of a run that are neither tuned nor the method's defaults, as far as these are known."""
+    from fedbench import plugins
+
+    try:
+        usual = plugins.configure(plugins.find_method(spec.method), {})
+    except BadInput:  # of a file, which the results do not tell
+        return []
+    return [name for name, value in spec.params.items() if name not in tuned and usual.get(name) != value]
 
 
 def _is_said(value: object, text: str) -> bool:

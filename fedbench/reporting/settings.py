@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fedbench.errors import canonical
 from fedbench.experiments.parts import Published
 from fedbench.reporting.cells import Cell, Setting, make_cell, variant_names, variant_title, variants
 from fedbench.reporting.run import Run, title_in_code
@@ -215,7 +216,8 @@ def _in_order(runs: Mapping[Setting, int]) -> list[Setting]:
 def pick_reference(setting: SettingResults, wanted: str | None) -> str | None:
     """The title of the row to compare with: that of the method `wanted`, else the best client mean."""
     if wanted is not None:
-        return next((row.title for row in setting.filled if wanted in (row.name, row.title)), None)
+        names = (wanted, canonical(wanted))
+        return next((row.title for row in setting.filled if row.name in names or row.title == wanted), None)
     if len(setting.filled) < 2:
         return None
     means = {

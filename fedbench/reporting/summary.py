@@ -82,7 +82,8 @@ def _lead(
     over = f"{_seeds(lead.seeds)}{' in common' if lead.seeds < seeds else ''}, {effort}"
     where = f"{points} above {second}" if lead.mean else f"level with {second}"
     if lead.seeds == 1:
-        return f"1 seed: descriptive only. {best} is highest with {reached}, {where}; {effort}."
+        common = " in common" if lead.seeds < seeds else ""
+        return f"1 seed{common}: descriptive only. {best} is highest with {reached}, {where}; {effort}."
     if lead.low is not None and lead.high is not None:
         ends = f"[{-lead.high:.2f}, {-lead.low:.2f}]".replace("-", "\u2212")
         where = f"{points} {ends} above {second}"

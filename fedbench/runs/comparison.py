@@ -169,8 +169,13 @@ class Comparison:
     def params(self, found: Sequence[Plugin]) -> dict[str, dict[str, plugins.Scalar]]:
         """All hyperparameters of each method. Raises BadInput for a setting that cannot be."""
         settings: dict[str, dict[str, object]] = {plugin.name: {} for plugin in found}
+        seen: set[str] = set()
         for key, value in self.settings.items():
             method, _, name = key.partition(".")
+            one = f"{canonical(method)}.{name}"
+            if one in seen:
+                raise BadInput(f"{one} is set twice, in two spellings: remove one")
+            seen.add(one)
             if method == "all":
                 having = [p.name for p in found if name in {h.name for h in plugins.hyperparameters(p.cls)}]
                 if not having:

@@ -62,9 +62,12 @@ def leftovers(results: Path, methods: Sequence[str] = ()) -> list[Leftover]:
 
 
 def remove(found: Sequence[Leftover]) -> list[Leftover]:
-    """Remove these files and return those that could not be removed."""
+    """Remove these files and return those that could not be removed, or are of a run that has begun meanwhile."""
     left = []
     for each in found:
+        if is_held(_lock(each.path.parent, each.path)):
+            left.append(each)
+            continue
         try:
             each.path.unlink(missing_ok=True)
         except OSError:

@@ -238,6 +238,8 @@ class Tuning:
             method, _, name = key.partition(".")
             if canonical(method) not in changes:
                 raise unknown_name("method in this search", method, changes)
+            if name in changes[canonical(method)]:
+                raise BadInput(f"{canonical(method)}.{name} is to be searched twice, in two spellings: remove one")
             changes[canonical(method)][name] = text
         params, made = self.comparison.params(found), []
         for plugin in found:

@@ -137,6 +137,18 @@ def test_a_method_that_failed_is_a_gap_with_its_reason(results: Path, tmp_path: 
         report(results, tmp_path / "out")
 
 
+def test_a_part_of_the_results_has_its_failures(tmp_path: Path, make: Maker) -> None:
+    root = put(tmp_path / "r", make("fedavg"), make("local"))
+    storage.write_failure(root, make("local", seed=7).spec, "RuntimeError: no luck")
+    for part, failures in (
+        (root, 1),
+        (root / "digits", 1),
+        (root / "digits" / "local", 1),
+        (root / "digits/fedavg", 0),
+    ):
+        assert len(report(part, tmp_path / "out", figures=0).gaps) == failures
+
+
 def test_a_mean_over_fewer_seeds_says_so_where_the_others_failed(tmp_path: Path, make: Maker) -> None:
     """Both methods have two seeds and failed with the third, which no finished run tells of."""
     put(tmp_path / "r", *(make(method, seed) for method in ("fedavg", "local") for seed in (42, 27)))
@@ -307,6 +319,8 @@ def test_a_reference_that_is_not_everywhere_is_noted(tmp_path: Path, make: Maker
     made = report(tmp_path / "r", tmp_path / "out", figures=0, reference="fedavg")
     text = (made.out / "report.md").read_text()
     assert "digits, 20 clients, 500 visits: no differences, for fedavg has no results there" in text
+    again = report(tmp_path / "r", tmp_path / "out", figures=0, reference="FEDAVG")
+    assert again.tables[0] == made.tables[0]
 
 
 def test_what_the_report_before_had_is_removed(results: Path, tmp_path: Path, make: Maker) -> None:

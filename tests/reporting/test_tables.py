@@ -340,6 +340,10 @@ def test_a_settings_file_is_told_of_the_runs_that_have_its_settings(tmp_path: Pa
     text = (made.out / "report.md").read_text()
     assert "hyperparameters of FedAvg: tuned, 16 trials, 9,600 visits" in text
     assert "hyperparameters of Local: not those of tuned.toml" in text
+    put(tmp_path / "other", make("fedavg", params={"local.momentum": 0.5, "local.batch_size": 64}))
+    made = report(tmp_path / "other", tmp_path / "out", figures=0, settings_file=file)
+    (note,) = (note for note in made.tables[0].notes if "of FedAvg" in note)
+    assert note.endswith("tuned, 16 trials, 9,600 visits; set besides: local.momentum")
     file.write_text(f"[tuning]\ndataset = 'digits'\nclients = 50\n{table.format('fedavg', 0.005)}")
     made = report(tmp_path / "r", tmp_path / "out", figures=0, settings_file=file)
     (note,) = (note for note in made.tables[0].notes if "of FedAvg" in note)

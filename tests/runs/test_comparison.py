@@ -119,3 +119,9 @@ def test_a_data_set_says_itself_how_many_clients_it_has_and_in_any_folder(tmp_pa
     assert [(job.spec.method, job.spec.network, job.spec.clients) for job in jobs] == [("mine", "own", 5)]
     both = Comparison(methods=["fedavg", str(method)], dataset=dataset, network=network)
     assert {job.spec.method for job in both.jobs()} == {"fedavg", "mine"}
+
+
+def test_a_setting_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    twice = {"per-fedavg.local.lr": 0.1, "Per_FedAvg.local.lr": 0.2}
+    with pytest.raises(BadInput, match=r"per-fedavg\.local\.lr is set twice, in two spellings"):
+        Comparison(methods="per-fedavg", dataset="digits", seeds=[1], settings=twice, results=tmp_path).jobs()

@@ -12,7 +12,7 @@ from filelock import FileLock
 from small_runs import a_job, cut, done, work
 
 from fedbench import storage
-from fedbench.runs.housekeeping import leftovers
+from fedbench.runs.housekeeping import leftovers, remove
 from fedbench.runs.pool import split_done
 from fedbench.runs.state import look
 
@@ -86,3 +86,17 @@ def test_what_goes_on_is_not_cleaned_away(tmp_path: Path) -> None:
     with FileLock(storage.work_path(tmp_path, a.spec, "lock")):
         assert leftovers(tmp_path) == []
     assert {each.path for each in leftovers(tmp_path)} == set(rubbish)
+
+
+def test_a_run_that_begins_while_one_is_asked_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = a_job(tmp_path)
+    path = storage.work_path(a.results, a.spec, "state")
+    cut(a, 5, monkeypatch).rename(path)
+    (found,) = (each for each in leftovers(tmp_path) if each.kind == "states")
+    with FileLock(storage.work_path(a.results, a.spec, "lock")):
+        assert remove([found]) == [found]
+    assert path.exists()
+    assert remove([found]) == []
+    assert not path.exists()
