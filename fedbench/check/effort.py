@@ -49,8 +49,9 @@ def _effort(subject: Subject) -> str:
 
 def _compared(subject: Subject, settings: dict[str, Any], short: bool = True) -> str:
     meter, counted = Meter(), 0.0
-    size = BATCHES * math.lcm(*(int(n) for name, n in subject.params(short, **settings).items() if _is_batch(name)))
-    engine = subject.engine(meter=meter, sizes=[size] * 4, short=short, **settings)
+    params = subject.params(short, **settings)
+    sizes = [n for name, n in params.items() if name.rsplit(".", 1)[-1] == "batch_size" and isinstance(n, int)]
+    engine = subject.engine(meter=meter, sizes=[BATCHES * math.lcm(*sizes)] * 4, short=short, **settings)
     method, ids = engine.method, list(engine.clients.ids)
     _none("server_init", cost(meter, engine.start))
     progress = engine.start()
@@ -78,10 +79,6 @@ def _compared(subject: Subject, settings: dict[str, Any], short: bool = True) ->
     if counted < method.gradients_per_visit - CLOSE:  # `_trained` has let pass what is not the task's network
         seen += f", as declared; {counted:g} a visit were counted, for a network of the method's own is not"
     return seen
-
-
-def _is_batch(name: str) -> bool:
-    return name.rsplit(".", 1)[-1] == "batch_size"
 
 
 def _none(function: str, found: Cost) -> None:
