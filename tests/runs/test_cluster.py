@@ -458,7 +458,7 @@ def test_data_are_found_by_their_samples(three: Cluster, here: Path) -> None:
     """The third worker has a file of the right name with other samples, and is not used for it; then nobody has any."""
     three.wait_for(3)
     (here / "tiny.py").write_text(TINY)
-    jobs = hidden(planned(here / "results", dataset=str(here / "tiny.py"), data_root=here, seeds=[1, 2]))
+    jobs = hidden(planned(here / "results", dataset=str(here / "tiny.py"), data_root=here, seeds=range(1, 9)))
     run = Run(jobs, three)
     assert set(run.finish().values()) == {"done"}
     assert sum("is not used for tiny: its samples are others than here" in text for text in run.said) == 1
@@ -474,7 +474,7 @@ def test_a_worker_without_the_data_is_not_used(three: Cluster, here: Path) -> No
     three.wait_for(3)
     (here / "lone.py").write_text(TINY.replace("tiny.npz", "lone.npz").replace("Tiny", "Lone"))
     shutil.copy(here / "tiny.npz", here / "lone.npz")
-    jobs = hidden(planned(here / "results", dataset=str(here / "lone.py"), data_root=here, seeds=[1, 2]))
+    jobs = hidden(planned(here / "results", dataset=str(here / "lone.py"), data_root=here, seeds=range(1, 9)))
     run = Run(jobs, three)
     assert set(run.finish().values()) == {"done"}
     assert sum("is not used for lone:" in text and "lone.npz" in text for text in run.said) == 1
