@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbench.errors import BadInput
-from fedbench.storage import WORK, Facts, Index, files, has_result_since, read_bytes, read_failure, write_bytes
+from fedbench.storage import WORK, Facts, Index, files, read_bytes, read_failure, write_bytes
 
 if TYPE_CHECKING:
     from fedbench.runs.job import Job
@@ -39,6 +39,7 @@ class Planned:
     likeness: tuple[str, str, str, str]  # device, network, data set, method
     family: str
     cut: int  # the visits at which a longer run of its family answers for it
+    since: int  # nanoseconds since the epoch; a result from before is one that is to be made again
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Failed:
     message: str
     family: str
     cut: int  # its visits, where longer runs of its family may answer for it
+    since: int  # nanoseconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,34 @@ def status(results: str | Path = "results") -> Status:
     """What is done, running, failed and missing in `results`. Raises BadInput where there is no such folder."""
     root = Path(results)
     index, damaged = Index(root), []
-    done: dict[str, Facts] = {}
+    done: dict[str, tuple[Facts, int]] = {}  # with the time of the file
     for path in files(root):
         try:
             facts = index.facts(path)
-            done[facts.identity] = facts
-        except BadInput:
+            done[facts.identity] = facts, path.stat().st_mtime_ns
+        except (BadInput, FileNotFoundError):
             damaged.append(path)
     index.save()
-    running = {each.identity: each for each in _running(root / WORK)}  # what is made again has a result as well
+    running = {each.identity: each for each in _running(root / WORK)}
     failures = [each for each in _failed(root) if each.identity not in running]
     plan = planned(root)
     families = {each.family for each in plan} | {each.family for each in failures}
-    answered = {(facts.family, cut) for facts in done.values() if facts.family in families for cut in facts.cuts}
-    failed = {each.identity: each for each in failures if (each.family, each.cut) not in answered}
-    known = {*done, *running, *failed}
-    missing = [each for each in plan if each.identity not in known and (each.family, each.cut) not in answered]
+    answered: dict[tuple[str, int], int] = {}  # when the newest result was written that answers
+    for facts, written in done.values():
+        for cut in {facts.visits, *facts.cuts} if facts.family in families else ():
+            answered[facts.family, cut] = max(written, answered.get((facts.family, cut), written))
+
+    def is_open(run: Planned | Failed) -> bool:
+        return answered.get((run.family, run.cut), -1) < run.since
+
+    failed = {each.identity: each for each in failures if is_open(each)}
+    missing = [each for each in plan if not (each.identity in running or each.identity in failed) and is_open(each)]
+    again = {*running, *failed, *(each.identity for each in missing)}  # they may have a result all the same
     by_method: dict[tuple[str, str], int] = {}
-    for facts in (facts for identity, facts in done.items() if identity not in running):
+    for facts in (facts for identity, (facts, _) in done.items() if identity not in again):
         key = facts.likeness[2], facts.likeness[3]
         by_method[key] = by_method.get(key, 0) + 1
-    speeds = Speeds(done.values())
+    speeds = Speeds(facts for facts, _ in done.values())
     left: list[float | None] = [each.seconds_left for each in running.values()]
     left += [speeds.seconds(each.likeness, each.visits) for each in missing]
     told = [each for each in left if each is not None]
@@ -173,19 +182,20 @@ def announced(jobs: Sequence[Job]) -> Iterator[None]:
 
 def planned(root: Path) -> list[Planned]:
     """The runs that were planned and were not all done when their process ended."""
-    found = {run.identity: run for path in sorted((root / WORK).glob("*.plan")) for run in plan_of(path)}
-    return list(found.values())
+    runs = [run for path in (root / WORK).glob("*.plan") for run in plan_of(path)]
+    return list({run.identity: run for run in sorted(runs, key=lambda run: run.since)}.values())
 
 
 def plan_of(path: Path) -> list[Planned]:
     """The runs of the plan at `path`; none where it is no plan."""
     found = []
     with contextlib.suppress(*NO_JSON):
+        since = path.stat().st_mtime_ns
         for identity, method, dataset, seed, visits, likeness, family, cut in json.loads(read_bytes(path)):
             device, network = map(str, likeness[:2])
             alike = (device, network, str(dataset), str(method))
             facts = (str(identity), str(method), str(dataset), int(seed), int(visits), alike)
-            found.append(Planned(*facts, family=str(family), cut=int(cut)))
+            found.append(Planned(*facts, family=str(family), cut=int(cut), since=since))
     return found
 
 
@@ -234,15 +244,14 @@ def is_held(lock: Path, noted: float = 0.0) -> bool:
 
 
 def _failed(root: Path) -> Iterator[Failed]:
-    """The runs that failed and have no result, or one from before, which was to be made again."""
+    """The runs that a failure is recorded of."""
     for path in sorted((root / WORK).glob("*.error")):
         with contextlib.suppress(BadInput, OSError):
+            since = path.stat().st_mtime_ns
             failure = read_failure(path)
             spec = failure.spec
-            if has_result_since(path, root, spec):
-                continue
             name = f"{spec.method}, {spec.dataset}, seed {spec.seed}"
-            yield Failed(spec.identity, name, failure.message, spec.family, spec.visits)
+            yield Failed(spec.identity, name, failure.message, spec.family, spec.visits, since)
 
 
 __all__ = ["Failed", "Planned", "Running", "Speeds", "Status", "announced", "plan_of", "planned", "status"]

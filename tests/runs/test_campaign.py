@@ -251,6 +251,26 @@ def test_a_run_that_a_longer_one_answers_is_not_missing(tmp_path: Path) -> None:
         assert status(tmp_path).missing == []
 
 
+@pytest.mark.parametrize("visits", [10, 12], ids=["its own", "a longer one"])
+def test_a_result_that_is_to_be_made_again_leaves_the_run_missing(visits: int, tmp_path: Path) -> None:
+    """As after an edit of a method: what was there when a run was planned does not answer for it."""
+    changes: dict[str, Any] = {"methods": ["fedavg"], "novel_clients": 0, "adapt_visits": None, "settings": {}}
+    short, stored = (a_job(tmp_path, visits=each, **changes) for each in (10, visits))
+    assert work(stored).ending == "done"
+    path = storage.result_path(tmp_path, stored.spec)
+    result = json.loads(path.read_text()) | {"code": "0" * 16}
+    path.write_text(json.dumps(result | {"digest": storage.digest(result)}))
+    old(path)
+    with announced([short]):
+        found = status(tmp_path)
+        assert [each.identity for each in found.missing] == [short.spec.identity]
+        assert sum(found.done.values()) == (visits > 10)
+        assert work(short).ending == "done"
+        assert status(tmp_path).missing == []
+        assert sum(status(tmp_path).done.values()) == 1 + (visits > 10)
+    assert not list(tmp_path.rglob("*.plan"))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[[]]", "[null]", '"text"', '{"a": 1}', "5", "[" * 100_000, '[["a", "b", "c", 1, 2, "four", "e", 3]]'],
