@@ -10,7 +10,7 @@ import fedbench
 from fedbench import plugins, storage
 
 ROOT = Path(fedbench.__file__).resolve().parent.parent / "results"
-FOLDERS = [ROOT, ROOT / storage.TRIALS]
+FOLDERS = [ROOT, ROOT / storage.TRIALS, ROOT / "ablations"]
 
 
 @pytest.mark.parametrize("method", sorted({path.parent.name for folder in FOLDERS for path in storage.files(folder)}))

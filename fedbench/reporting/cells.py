@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -153,23 +154,37 @@ def variants(runs: Sequence[Run]) -> list[list[Run]]:
     return [list(runs)]
 
 
-def variant_names(settings: Sequence[Sequence[Sequence[Run]]]) -> list[str]:
+def variant_names(settings: Sequence[Sequence[Sequence[Run]]]) -> dict[str, str | None]:
     """What makes the rows of one method differ in some of the `settings`, each of which has a group of runs a row.
 
-    These names tell rows apart in all settings, so that a row is called alike wherever it stands.
+    These names tell rows apart in all settings, so that a row is called alike wherever it stands. Where several things
+    differ, as in ablations, each comes with the value that more than half of the rows that differ have, or None.
     """
     names: dict[str, None] = {}
+    rows: list[dict[str, object]] = []
     for groups in settings:
         facts = [_facts(group[0]) for group in groups]
+        rows += facts if len(facts) > 1 else []
         for name in dict.fromkeys(name for each in facts for name in each):
             if not _is_hash(name) and len({str(each.get(name, ABSENT)) for each in facts}) > 1:
                 names[name] = None
-    return list(names)
+    if len(names) < 2:  # both rows are better told by their values
+        return dict(names)
+    found: dict[str, str | None] = {}
+    for name in names:
+        ((value, count),) = Counter(str(row.get(name, ABSENT)) for row in rows).most_common(1)
+        found[name] = value if 2 * count > len(rows) else None
+    return found
 
 
-def variant_title(group: Sequence[Run], names: Sequence[str]) -> str:
-    """The title of a row: the method's, with what makes it differ from its other rows. None of it for a refused one."""
+def variant_title(group: Sequence[Run], names: Mapping[str, str | None]) -> str:
+    """The title of a row: the method's, with what makes it differ from its other rows. None of it for a refused one.
+
+    `names` have the values that are not said.
+    """
     if not names or len({run.spec.model_copy(update={"seed": 0}).identity for run in group}) > 1:
         return group[0].title
     facts = _facts(group[0])
-    return f"{group[0].title} ({', '.join(f'{name}={facts.get(name, ABSENT)}' for name in names)})"
+    values = {name: str(facts.get(name, ABSENT)) for name in names}
+    said = [f"{name}={value}" for name, value in values.items() if value != names[name]]
+    return f"{group[0].title} ({', '.join(said)})" if said else group[0].title

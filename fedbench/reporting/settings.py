@@ -23,6 +23,7 @@ class MethodRow:
     title: str
     cell: Cell
     note: str = ""  # how its hyperparameters were chosen, as in "tuned, 16 trials, 9,600 visits"
+    unsaid: str = ""  # what holds for all rows of the method whose title does not say otherwise
 
 
 def told_apart(settings: Sequence[Sequence[MethodRow]]) -> list[list[MethodRow]]:
@@ -134,8 +135,9 @@ class SettingResults:
 
     @property
     def notes(self) -> list[str]:
-        """The warnings with the setting's name, and how hyperparameters were chosen."""
+        """The warnings with the setting's name, what titles leave out, and how hyperparameters were chosen."""
         found = [f"{self.label}: {warning}" for warning in self.warnings]
+        found += list(dict.fromkeys(row.unsaid for row in self.rows if row.unsaid))
         chosen: dict[str, list[str]] = {}
         for row in self.rows:
             if row.note:
@@ -169,6 +171,7 @@ def by_setting(
     differing = {
         method: variant_names([each for (_, other), each in split.items() if other == method]) for _, method in split
     }
+    unsaid = {method: _unsaid(method, names) for method, names in differing.items()}
     titles = {failure.spec.method: failure.title for failure in uncut} | {run.spec.method: run.title for run in runs}
     made: list[tuple[str, str]] = []
     all_rows: list[list[MethodRow]] = []
@@ -190,13 +193,18 @@ def by_setting(
                 continue
             for group in split[setting, method]:
                 title = variant_title(group, differing[method])
-                rows.append(MethodRow(method, title, make_cell(group, expected), note))
+                rows.append(MethodRow(method, title, make_cell(group, expected), note, unsaid[method]))
         stem = f"{setting.dataset}-{setting.clients}-clients-{setting.visits}-visits"
         name = next(n for i in range(len(groups) + 1) if (n := f"{stem}-{i + 1}" if i else stem) not in names)
         names.add(name)
         made.append((name, setting.label(groups)))
         all_rows.append(rows)
     return [SettingResults(*words, rows) for words, rows in zip(made, told_apart(all_rows), strict=True)]
+
+
+def _unsaid(method: str, names: Mapping[str, str | None]) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in names.items() if value is not None)
+    return f"{method}: {values}, where the name of a row says nothing else" if values else ""
 
 
 def _in_order(runs: Mapping[Setting, int]) -> list[Setting]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,32 @@ def test_a_variant_is_called_alike_wherever_it_stands(tmp_path: Path, make: Make
     assert "own (encode=1)" in headline(settings)
     put(tmp_path, make("own", correct=[9, 9], params={"encode": 3}))
     assert headline(by_setting(collect(tmp_path).runs)).startswith("3 variants of 1 method in 2 settings")
+
+
+def test_names_of_ablations_say_what_is_unusual(tmp_path: Path, make: Maker) -> None:
+    """One row departs in one thing: naming all things in all rows would hide it. What is left out is said once."""
+    ablated: list[dict[str, float]] = [{}, {"lr": 0.2}, {"lr": 0.3}, {"k": 1}, {"k": 5}]
+    for changes in ablated:
+        put(tmp_path, make("own", correct=[9, 9], params={"lr": 0.1, "k": 50, **changes}))
+    put(tmp_path, make("own", correct=[9], params={"lr": 0.1, "k": 7}))
+    several, alone = by_setting(collect(tmp_path).runs)
+    expected = ["own", "own (k=1)", "own (k=5)", "own (lr=0.2)", "own (lr=0.3)"]
+    assert sorted(row.title for row in several.rows) == expected
+    assert [row.title for row in alone.rows] == ["own (k=7)"]
+    for setting in (several, alone):
+        assert "own: lr=0.1, k=50, where the name of a row says nothing else" in setting.notes
+
+
+@pytest.mark.parametrize("grid", [{"lr": (1, 2), "k": (3, 4)}, {"lr": (1, 2)}])
+def test_names_of_grids_say_everything(grid: dict[str, tuple[int, int]], tmp_path: Path, make: Maker) -> None:
+    """No value is usual there, or there is one thing to say."""
+    cells = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    for cell in cells:
+        put(tmp_path, make("own", correct=[9, 9], params=cell))
+    (setting,) = by_setting(collect(tmp_path).runs)
+    said = [{part.split("=")[0] for part in row.title[5:-1].split(", ")} for row in setting.rows]
+    assert said == [set(grid)] * len(cells)
+    assert not any("says nothing else" in note for note in setting.notes)
 
 
 ANY_NAME = ["samples", "width", "device", "visits", "seed", "code", "title", "identity", "dataset"]
