@@ -61,6 +61,7 @@ class Collection:
     failures: tuple[Failure, ...]
     uncut: tuple[Failure, ...] = ()  # runs that could not be cut, each with the spec that was wanted, and why
     files: int = 0
+    apart: tuple[str, ...] = ()  # a sentence for each results folder below this one, which is no part of it
 
 
 def collect(
@@ -81,8 +82,14 @@ def collect(
     everywhere = {
         path for path in root.rglob("*.json") if not {storage.WORK, storage.TRIALS} & {*path.relative_to(root).parts}
     }
-    strays = sorted(everywhere.difference(files))
-    left_out = [f"{path} does not lie where results do, in DATASET/METHOD below {root}" for path in strays]
+    apart: dict[Path, int] = {}
+    left_out: list[str] = []
+    for path in sorted(everywhere.difference(files)):
+        head, inner = storage.head(path), path.parents[2]
+        if head is not None and storage.result_path(inner, head.spec) == path:
+            apart[inner] = apart.get(inner, 0) + 1
+        else:
+            left_out.append(f"{path} does not lie where results do, in DATASET/METHOD below {root}")
     uncut: list[Failure] = []
     runs: dict[str, Run] = {}
     places: dict[str, tuple[bool, int]] = {}  # the less, the better
@@ -108,7 +115,17 @@ def collect(
                 failures.append(failure)
     there = {(run.spec.family, run.spec.visits) for run in runs.values()} if uncut else set()
     lost = tuple(each for each in uncut if (each.spec.family, each.spec.visits) not in there)
-    return Collection(_with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files))
+    return Collection(
+        _with_neighbours(runs.values()), tuple(left_out), tuple(failures), lost, len(files), _apart(apart)
+    )
+
+
+def _apart(folders: Mapping[Path, int]) -> tuple[str, ...]:
+    return tuple(
+        f"{folder} is a results folder of its own and no part of this: `fedbench report {folder}` shows its "
+        f"{'one run' if count == 1 else f'{count} runs'}"
+        for folder, count in folders.items()
+    )
 
 
 def _home(root: Path) -> Path:

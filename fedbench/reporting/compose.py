@@ -70,6 +70,7 @@ def report(
         rest = [f"and {len(uncut) - 1} more like it"] if len(uncut) > 1 else []
         others = [*uncut[:1], *rest, *(f"left out: {text}" for text in collection.left_out)]
         others += [f"failed: {failure.spec.method}: {failure.message}" for failure in collection.failures]
+        others += collection.apart
         none = f"no result in {results} can be cut at {_or(at)} visits" if at else f"there are no results in {results}"
         remedy = "" if at else ": make some with `fedbench run`"
         raise BadInput("; ".join([none + remedy, *others]))
@@ -104,7 +105,7 @@ def report(
         replaced = {picture.name for picture in more}
         pictures = [picture for picture in pictures if picture.name not in replaced] + more
         notes += missing
-    notes += [f"not cut: {text}" for text in uncut]
+    notes += [*collection.apart, *(f"not cut: {text}" for text in uncut)]
     gaps = [f"failed: {_words(failure.spec)}: {failure.message}" for failure in collection.failures]
     title = headline(made)
     written = write(title, "", Path(out), made, metric, tables, pictures, collection, notes, gaps)

@@ -19,7 +19,7 @@ from fedbench.storage.disk import (
     write_failure,
 )
 from fedbench.storage.frame import load_results
-from fedbench.storage.index import Facts, Head, Index, heads
+from fedbench.storage.index import Facts, Head, Index, head, heads
 from fedbench.storage.models import models_path, read_models, write_models
 from fedbench.storage.schema import Best, Failure, HistoryRow, Models, Result, Row, TestScores, Unseen, digest, shown
 from fedbench.storage.spec import SEEDS, Scalar, Spec, seed_list
@@ -45,6 +45,7 @@ __all__ = [
     "files",
     "find_result",
     "has_result_since",
+    "head",
     "heads",
     "load_results",
     "models_path",

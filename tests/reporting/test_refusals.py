@@ -208,6 +208,26 @@ def test_a_variant_is_called_alike_wherever_it_stands(tmp_path: Path, make: Make
     assert headline(by_setting(collect(tmp_path).runs)).startswith("3 variants of 1 method in 2 settings")
 
 
+def test_a_results_folder_within_another_is_no_part_of_it(tmp_path: Path, make: Maker) -> None:
+    """Such as that of one ablation, or a copy of another machine's: one sentence, and no warning a file."""
+    inner = tmp_path / "ablations"
+    put(inner, make("fedavg"), make("local"))
+    put(inner / "deeper", make("fedavg"))
+    with pytest.raises(BadInput, match=r"there are no results in .*; .*ablations is a results folder of its own"):
+        report(tmp_path, tmp_path / "out")
+    put(tmp_path, make("fedavg", seed=7))
+    made = report(tmp_path, tmp_path / "out", figures=0)
+    assert [run.spec.seed for run in collect(tmp_path).runs] == [7]
+    assert made.warnings == made.gaps == []
+    assert (
+        f"{inner} is a results folder of its own and no part of this: `fedbench report {inner}` shows its 2 runs"
+        in (made.notes)
+    )
+    assert any(note.startswith(f"{inner / 'deeper'} is a results folder") for note in made.notes)
+    stray = next(inner.rglob("*.json")).rename(inner / "moved.json")
+    assert [str(stray) in text for text in collect(tmp_path).left_out] == [True]
+
+
 def test_names_of_ablations_say_what_is_unusual(tmp_path: Path, make: Maker) -> None:
     """One row departs in one thing: naming all things in all rows would hide it. What is left out is said once."""
     ablated: list[dict[str, float]] = [{}, {"lr": 0.2}, {"lr": 0.3}, {"k": 1}, {"k": 5}]
