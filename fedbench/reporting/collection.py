@@ -85,7 +85,8 @@ def collect(
     apart: dict[Path, int] = {}
     left_out: list[str] = []
     for path in sorted(everywhere.difference(files)):
-        head, inner = storage.head(path), path.parents[2]
+        inner = path.parents[2] if len(path.parts) > 3 else root
+        head = storage.head(path)
         if head is not None and storage.result_path(inner, head.spec) == path:
             apart[inner] = apart.get(inner, 0) + 1
         else:

@@ -208,7 +208,9 @@ def test_a_variant_is_called_alike_wherever_it_stands(tmp_path: Path, make: Make
     assert headline(by_setting(collect(tmp_path).runs)).startswith("3 variants of 1 method in 2 settings")
 
 
-def test_a_results_folder_within_another_is_no_part_of_it(tmp_path: Path, make: Maker) -> None:
+def test_a_results_folder_within_another_is_no_part_of_it(
+    tmp_path: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such as that of one ablation, or a copy of another machine's: one sentence, and no warning a file."""
     inner = tmp_path / "ablations"
     put(inner, make("fedavg"), make("local"))
@@ -226,6 +228,9 @@ def test_a_results_folder_within_another_is_no_part_of_it(tmp_path: Path, make: 
     assert any(note.startswith(f"{inner / 'deeper'} is a results folder") for note in made.notes)
     stray = next(inner.rglob("*.json")).rename(inner / "moved.json")
     assert [str(stray) in text for text in collect(tmp_path).left_out] == [True]
+    monkeypatch.chdir(tmp_path)
+    Path("other.json").write_text("{}")
+    assert len(collect(Path()).left_out) == 2
 
 
 def test_names_of_ablations_say_what_is_unusual(tmp_path: Path, make: Maker) -> None:
