@@ -320,6 +320,22 @@ def test_reproduce_runs_what_is_missing_and_renders_it(mine: Path, tmp_path: Pat
     assert changed == [next(iter(times))], "only what was missing is run"
 
 
+def test_columns_that_are_dealt_alike_have_one_picture_of_it(tmp_path: Path) -> None:
+    """As those of a sweep; a third column has other clients."""
+    column = '[[columns]]\nname = "{0}"\nlabel = "{0}"\ndataset = "digits"\nclients = {1}\npartition = "iid"\n{2}\n'
+    text = (
+        'title = "Mine"\npaper = "none"\ncaption = "none"\nmetric = "pooled"\nmethods = ["fedavg"]\n'
+        "[presets.smoke]\nvisits = 2\nseeds = 1\n"
+    )
+    steps = "settings = {{ fedavg.local.steps = {} }}"
+    text += column.format("one", 3, steps.format(1)) + column.format("two", 3, steps.format(2))
+    (tmp_path / "mine.toml").write_text(text + column.format("other", 2, steps.format(1)))
+    mine, out = str(tmp_path / "mine.toml"), tmp_path / "out"
+    made = reproduce(mine, preset="smoke", jobs=1, results=tmp_path / "r", out=out, device="cpu")
+    names = [picture.name for picture in made.pictures]
+    assert [name for name in names if name.endswith("-partition")] == ["one-partition", "other-partition"]
+
+
 def test_a_data_set_that_is_not_there_is_a_gap(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *a: (_ for _ in ()).throw(OSError("no network")))
     mine.write_text(MINE.replace('dataset = "digits"\nclients = 5', 'dataset = "mnist"\nclients = 5'))

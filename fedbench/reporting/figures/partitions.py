@@ -29,11 +29,13 @@ def pictures(
 ) -> tuple[list[Picture], list[str]]:
     """Who holds which classes, and accuracy against samples and label entropy; a sentence for each missing picture.
 
-    Without `download`, a data set that is not there is not fetched. `jobs`, by the identities of their runs, tell
-    where data sets and partitions are that are files; others are found by name.
+    Who holds what is drawn once for settings that are dealt alike. Without `download`, a data set that is not there is
+    not fetched. `jobs`, by the identities of their runs, tell where data sets and partitions are that are files; others
+    are found by name.
     """
     made: list[Picture] = []
     missing: list[str] = []
+    drawn: set[tuple[str, str]] = set()  # columns of a sweep are dealt alike
     for setting in settings:
         if not setting.runs:
             continue
@@ -43,7 +45,9 @@ def pictures(
             missing.append(f"no picture of the partition of {setting.label}: {error}")
             continue
         seed, partition = next(iter(partitions.items()))
-        made.append(_who_holds_what(setting, seed, partition, data))
+        dealt = setting.runs[0].spec.dataset, partition.checksum()
+        made += [_who_holds_what(setting, seed, partition, data)] if dealt not in drawn else []
+        drawn.add(dealt)
         trained = range(min(len(run.seen.client) for run in setting.runs))
         counts = {seed: _counts(each, data)[trained] for seed, each in partitions.items()}
         samples = {seed: table.sum(axis=1) for seed, table in counts.items()}
@@ -94,7 +98,10 @@ def _who_holds_what(setting: SettingResults, seed: int, partition: Partition, da
     head = ",".join(["client", *(f"class {c}" for c in range(data.classes))])
     files["csv"] = "\n".join([head, *rows, ""]).encode()
     spec = setting.runs[0].spec
-    caption = f"Training rows of each client and class, seed {seed}, partition {spec.partition}."
+    caption = (
+        f"Training rows of each client and class, seed {seed}, partition {spec.partition}. "
+        "Settings that are dealt alike have one such picture."
+    )
     return Picture(f"{setting.name}-partition", f"Who holds what: {setting.label}", caption, files)
 
 
